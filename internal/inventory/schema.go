@@ -1,0 +1,285 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// schema is hosts.yaml as tables: a function for each section, a row for each key. A key that is left out keeps the
+// value set just before its table.
+type schema struct {
+	*reader
+	inv   *Inventory
+	dir   string // the folder of the file, absolute
+	hosts []*declared
+}
+
+// declared is a host with the places that can only be judged once all hosts are known.
+type declared struct {
+	*Host
+	address, via pair
+}
+
+// hosts reads hosts.yaml. problems are ready to print; err is about this machine, not about the file.
+func hosts(file string, src []byte) (inv *Inventory, problems []string, err error) {
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return nil, nil, err
+	}
+	s := schema{
+		reader: &reader{file: file},
+		dir:    dir,
+		inv: &Inventory{
+			File:      file,
+			Hosts:     map[string]*Host{},
+			Databases: map[string]*Database{},
+			Images:    map[string]*ImageStore{},
+		},
+	}
+	s.section(pair{name: "the inventory", value: s.parse(src)}, []key{
+		{"hosts", must, s.allHosts}, // first: the others refer to them
+		{"databases", may, func(p pair) { s.named(p, s.database) }},
+		{"images", may, func(p pair) { s.named(p, s.images) }},
+	})
+	return s.inv, s.messages(), nil
+}
+
+func (s *schema) allHosts(p pair) {
+	s.named(p, s.host)
+	for _, d := range s.hosts {
+		into(s.reader, &d.Via, s.hostAs(Jump))(d.via)
+	}
+	s.refuseLoops()
+	s.refuseTwoRoles()
+}
+
+func (s *schema) host(p pair) {
+	h := &Host{Name: p.name, State: "~/.rehearsal"}
+	found := s.section(p, []key{
+		{"address", must, into(s.reader, &h.Address, sshAddress)},
+		{"user", may, into(s.reader, &h.User, sshUser)},
+		{"role", must, into(s.reader, &h.Role, oneOf(Production, Backup, Staging, Jump))},
+		{"via", may, func(pair) {}}, // see allHosts
+		{"identity", may, into(s.reader, &h.Identity, s.localPath)},
+		{"host_key", may, into(s.reader, &h.HostKey, hostKey)},
+		{"postgres_bin", may, into(s.reader, &h.PostgresBin, remotePath)},
+		{"state", may, into(s.reader, &h.State, remotePath)},
+	})
+	s.inv.Hosts[h.Name] = h
+	s.hosts = append(s.hosts, &declared{h, found["address"], found["via"]})
+}
+
+func (s *schema) database(p pair) {
+	db := &Database{Name: p.name}
+	s.inv.Databases[db.Name] = db
+	found := s.section(p, []key{
+		{"production", must, s.server(&db.Production, Production)},
+		{"backups", must, s.backups(&db.Backups)},
+		{"staging", must, s.server(&db.Staging, Staging)},
+		{"sql", may, into(s.reader, &db.SQL, s.localPath)},
+	})
+	if _, ok := found["sql"]; !ok {
+		var err error
+		if db.SQL, err = s.localPath(filepath.Join("sql", db.Name)); err != nil {
+			s.fail(p.key, "%v", err)
+		}
+	}
+}
+
+func (s *schema) server(to *Server, role Role) func(pair) {
+	return func(p pair) {
+		to.Port = 5432
+		table := []key{
+			{"host", must, into(s.reader, &to.Host, s.hostAs(role))},
+			{"socket", may, into(s.reader, &to.Socket, remotePath)},
+			{"address", may, into(s.reader, &to.Address, tcpAddress)},
+			{"port", may, into(s.reader, &to.Port, port)},
+			{"name", must, into(s.reader, &to.Name, identifier)},
+			{"user", must, into(s.reader, &to.User, identifier)},
+			{"password_env", may, into(s.reader, &to.PasswordEnv, variable)},
+			{"data_directory", may, into(s.reader, &to.DataDirectory, remotePath)},
+		}
+		if role == Production {
+			table = append(table, key{"system_identifier", may, into(s.reader, &to.SystemIdentifier, systemIdentifier)})
+		} else {
+			table = append(table, key{"owner", must, into(s.reader, &to.Owner, identifier)})
+		}
+		found := s.section(p, table)
+		_, socket := found["socket"]
+		address, tcp := found["address"]
+		switch {
+		case socket && tcp:
+			s.fail(address.key, "%s has a socket and an address; keep the one that PostgreSQL is to be reached by", p.name)
+		case found != nil && !socket && !tcp:
+			s.fail(p.key, "%s is missing: socket, or address for TCP", p.name)
+		}
+	}
+}
+
+func (s *schema) backups(to *Backups) func(pair) {
+	return func(p pair) {
+		to.MaxAge, to.MaxShrink = 26*time.Hour, 0.2
+		to.Keep = Keep{Daily: 7, Weekly: 5, Monthly: 12}
+		s.section(p, []key{
+			{"host", must, into(s.reader, &to.Host, s.hostAs(Backup))},
+			{"path", must, into(s.reader, &to.Path, remotePath)},
+			{"max_age", may, into(s.reader, &to.MaxAge, duration)},
+			{"max_shrink", may, into(s.reader, &to.MaxShrink, share)},
+			{"keep", may, s.keep(&to.Keep)},
+		})
+	}
+}
+
+// keep reads how many are kept; a kind that is left out beside another is not kept at all.
+func (s *schema) keep(to *Keep) func(pair) {
+	return func(p pair) {
+		*to = Keep{}
+		slots := whole(0, 1e6)
+		s.section(p, []key{
+			{"daily", may, into(s.reader, &to.Daily, slots)},
+			{"weekly", may, into(s.reader, &to.Weekly, slots)},
+			{"monthly", may, into(s.reader, &to.Monthly, slots)},
+		})
+	}
+}
+
+func (s *schema) images(p pair) {
+	store := &ImageStore{Name: p.name, MaxLag: 26 * time.Hour, Hash: "blake3", Reread: 1. / 30}
+	s.inv.Images[store.Name] = store
+	s.section(p, []key{
+		{"production", must, s.tree(&store.Production, Production)},
+		{"backup", must, s.tree(&store.Backup, Backup)},
+		{"max_lag", may, into(s.reader, &store.MaxLag, duration)},
+		{"read_limit", may, into(s.reader, &store.ReadLimit, rate)},
+		{"hash", may, into(s.reader, &store.Hash, oneOf("blake3", "xxh128"))},
+		{"reread", may, into(s.reader, &store.Reread, share)},
+		{"ignore", may, func(p pair) {
+			for _, n := range s.list(p) {
+				var pattern string
+				into(s.reader, &pattern, glob)(pair{"a pattern", p.key, n})
+				store.Ignore = append(store.Ignore, pattern)
+			}
+		}},
+	})
+}
+
+func (s *schema) tree(to *Tree, role Role) func(pair) {
+	return func(p pair) {
+		s.section(p, []key{
+			{"host", must, into(s.reader, &to.Host, s.hostAs(role))},
+			{"path", must, into(s.reader, &to.Path, remotePath)},
+		})
+	}
+}
+
+// hostAs returns a parser of the names of hosts that have the role.
+func (s *schema) hostAs(role Role) func(string) (*Host, error) {
+	return func(name string) (*Host, error) {
+		h, ok := s.inv.Hosts[name]
+		switch {
+		case len(s.inv.Hosts) == 0: // which is the problem to mend first
+			return nil, nil
+		case !ok:
+			known := slices.Sorted(maps.Keys(s.inv.Hosts))
+			return nil, fmt.Errorf("there is no host %q; hosts has %s%s", name, strings.Join(known, ", "), suggest(name, known))
+		case h.Role != role && h.Role != "":
+			return nil, fmt.Errorf("a host with the role %s is needed, and %s has the role %s; a host has one role", role, name, h.Role)
+		}
+		return h, nil
+	}
+}
+
+// refuseLoops reports a chain of jump hosts that comes back to where it began.
+func (s *schema) refuseLoops() {
+	for _, d := range s.hosts {
+		chain := d.Name
+		h := d.Via
+		for range s.hosts { // a chain that enters a loop further on is that loop's problem
+			if h == nil {
+				break
+			}
+			chain += " -> " + h.Name
+			if h == d.Host {
+				s.fail(d.via.value, "via goes round in a circle: %s", chain)
+				d.Via = nil
+				break
+			}
+			h = h.Via
+		}
+	}
+}
+
+// refuseTwoRoles reports a machine that is in the file under two names with different roles. A jump host may be one of
+// the others too: it only forwards.
+func (s *schema) refuseTwoRoles() {
+	for i, b := range s.hosts {
+		for _, a := range s.hosts[:i] {
+			jump := a.Role == Jump || b.Role == Jump
+			known := a.Role != "" && b.Role != ""
+			if known && !jump && a.Role != b.Role && sameMachine(a.Host, b.Host) {
+				line, _ := s.position(a.address.key)
+				s.fail(b.address.at(), "%s (%s) and %s (%s, line %d) are the same machine; a machine has one role",
+					b.Name, b.Role, a.Name, a.Role, line)
+			}
+		}
+	}
+}
+
+// sameMachine compares addresses without asking DNS or ssh_config. Behind two different jump hosts the same address may
+// well be two machines.
+func sameMachine(a, b *Host) bool {
+	hostA, portA, errA := splitAddress(a.Address)
+	hostB, portB, errB := splitAddress(b.Address)
+	if errA != nil || errB != nil || portA != portB || a.Via != nil && b.Via != nil && a.Via != b.Via {
+		return false
+	}
+	return strings.EqualFold(strings.TrimSuffix(hostA, "."), strings.TrimSuffix(hostB, "."))
+}
+
+// localPath resolves a path on this machine: against the folder of the inventory if it exists there, else against the
+// working directory.
+func (s *schema) localPath(p string) (string, error) {
+	if rest, ok := strings.CutPrefix(p, "~/"); ok {
+		home, err := os.UserHomeDir()
+		return filepath.Join(home, rest), err
+	}
+	if strings.HasPrefix(p, "~") {
+		return "", errors.New("of homes only ~/ is known; write the full path")
+	}
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p), nil
+	}
+	beside := filepath.Join(s.dir, p)
+	if _, err := os.Stat(beside); err == nil {
+		return beside, nil
+	}
+	return filepath.Abs(p)
+}
+
+// accounts reads accounts.yaml. problems are ready to print.
+func accounts(file string, src []byte) (people []Account, problems []string) {
+	r := &reader{file: file}
+	lines := map[string]int{}
+	for _, n := range r.list(pair{name: "accounts.yaml", value: r.parse(src)}) {
+		var a Account
+		found := r.section(pair{"an account", n, n}, []key{
+			{"email", must, into(r, &a.Email, email)},
+			{"name", must, into(r, &a.Name, anything)},
+			{"role", must, into(r, &a.Role, oneOf("developer", "tester"))},
+		})
+		address, folded := found["email"], strings.ToLower(a.Email)
+		line, _ := r.position(address.key)
+		if first := lines[folded]; first > 0 && folded != "" {
+			r.fail(address.value, "%s is here twice; it is on line %d, too", a.Email, first)
+		}
+		lines[folded] = line
+		people = append(people, a)
+	}
+	return people, r.messages()
+}
