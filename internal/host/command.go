@@ -1,0 +1,120 @@
+package host
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Cmd is one command on a host.
+type Cmd struct {
+	Args   []string          // argv; always quoted, never interpreted by a shell
+	Script string            // POSIX sh script; Args are then its $1, $2, …
+	Env    map[string]string // visible in ps on the host
+	Secret map[string]string // environment too, but sent over stdin: never in argv
+	Stdin  io.Reader         // nil: the command gets /dev/null and dies with the connection
+	Stdout io.Writer         // nil: discarded
+}
+
+// remote is a Cmd as it goes over the wire.
+type remote struct {
+	line   string // what the login shell is given
+	marker string // begins the line that ends a login shell's noise, on stdout and on stderr
+	stdin  string // what the wrapper reads before the command does
+}
+
+// maxLine is what Linux takes as one argument of a program, MAX_ARG_STRLEN: sshd gives the line to the login
+// shell as one.
+const maxLine = 128<<10 - 1
+
+// watchdog ends the command's process group when sshd closes stdin, which it does when the connection ends.
+// On its own it would outlive the connection: without a terminal nothing tells a command that nobody waits.
+//
+//   - The shell would give a background job /dev/null as stdin, hence descriptor 3.
+//   - The watchdog holds neither stdout nor stderr: sshd waits for both to be closed.
+//   - After a normal end sshd closes stdin too; the leader is gone then and nothing is left to do.
+//   - A process group is "-PID" right after the signal: dash refuses "kill -TERM -- -PID" and "kill -s TERM -PID",
+//     busybox "kill -s TERM -- -PID".
+const watchdog = `exec 3<&0 </dev/null
+(cat <&3; kill -0 $$ || exit; trap '' TERM; kill -TERM -$$; sleep 2; kill -KILL -$$) >/dev/null 2>&1 &
+exec 3<&-
+`
+
+// encode builds the remote command line: a wrapper in sh that says its pid, which is also its process group
+// (sshd makes a command the leader of a session), takes the secrets, starts the watchdog and becomes the command.
+func (c Cmd) encode() (*remote, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	r := &remote{marker: "rehearsal-" + rand.Text() + ":"}
+	var wrapper, stdin strings.Builder
+	fmt.Fprintf(&wrapper, `printf '\n%%s%%s\n' %s $$ >&2; printf '\n%%s\n' %[1]s`+"\n", r.marker)
+	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		fmt.Fprintf(&wrapper, "export %s=%s\n", name, quote(c.Env[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Secret)) {
+		fmt.Fprintf(&wrapper, "IFS= read -r %s && export %[1]s || exit\n", name)
+		stdin.WriteString(c.Secret[name] + "\n")
+	}
+	if c.Stdin == nil {
+		wrapper.WriteString(watchdog)
+	}
+	wrapper.WriteString(`exec "$@"`)
+	r.line, r.stdin = "exec "+Quote(append([]string{"sh", "-c", wrapper.String(), "sh"}, c.argv()...)...), stdin.String()
+	if len(r.line) > maxLine {
+		return nil, fmt.Errorf("%s: the command line has %d bytes, a host takes %d", c, len(r.line), maxLine)
+	}
+	return r, nil
+}
+
+func (c Cmd) argv() []string {
+	if c.Script == "" {
+		return c.Args
+	}
+	return append([]string{"sh", "-c", c.Script, "sh"}, c.Args...)
+}
+
+// variable is what a shell takes as a variable's name.
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (c Cmd) check() error {
+	if len(c.argv()) == 0 {
+		return errors.New("a command without arguments")
+	}
+	for _, arg := range c.argv() {
+		if strings.Contains(arg, "\x00") {
+			return fmt.Errorf("%s: an argument holds a NUL byte", c)
+		}
+	}
+	for name, value := range c.Env {
+		if !variable.MatchString(name) || strings.Contains(value, "\x00") {
+			return fmt.Errorf("%s: the variable %q cannot be set", c, name)
+		}
+	}
+	for name, value := range c.Secret {
+		// read takes a line; neither error shows the value.
+		if !variable.MatchString(name) || strings.ContainsAny(value, "\x00\n") {
+			return fmt.Errorf("%s: the secret variable %q cannot be set: its value has to be one line", c, name)
+		}
+	}
+	return nil
+}
+
+// String is a short form for people. It never shows a variable.
+func (c Cmd) String() string {
+	text := Quote(c.Args...)
+	if c.Script != "" {
+		text = "sh: " + strings.TrimSpace(c.Script)
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	const most = 120
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most-1]) + "…"
+	}
+	return text
+}

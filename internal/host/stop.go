@@ -1,0 +1,78 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// endGroup ends the process group $1: SIGTERM, and SIGKILL for what is left of it after 2 seconds. A zombie
+// does not count: some containers have an init that is late to bury it, or none. Where ps does not know these
+// options, it does count. Not every sleep knows fractions.
+const endGroup = `left() {
+	kill -0 "-$1" 2>/dev/null || return
+	ps -A -o pgid= -o stat= 2>/dev/null | awk -v g="$1" '$1 == g && $2 !~ /^Z/ { n++ } END { exit !(n || !NR) }'
+}
+kill -TERM "-$1" 2>/dev/null || exit 0
+for pause in 0.1 0.1 0.2 0.3 0.4 0.9; do
+	left "$1" || exit 0
+	sleep $pause 2>/dev/null || { sleep 2; break; }
+done
+kill -KILL "-$1" 2>/dev/null
+exit 0`
+
+// stopping is how long ending a command may take: the grace of endGroup, and two round trips.
+var stopping = 4 * time.Second
+
+// stop ends the command's process group from a second session, because sshd passes signals of the first on
+// only for some users and to some commands, and returns why, wrapped. A command that cannot be
+// ended takes the connection with it, so that no writer or reader of the caller stays in use.
+func (p *process) stop(done <-chan error, why error) error {
+	why = fmt.Errorf("%s on %s: %w", p.cmd, p.host.spec.Name, why)
+	ctx, cancel := context.WithTimeout(context.Background(), stopping)
+	defer cancel()
+	select {
+	case <-done: // it ended by itself meanwhile
+		return why
+	case pid := <-p.pid:
+		if p.host.kill(ctx, pid) == nil && within(ctx, done) {
+			return why
+		}
+	case <-ctx.Done():
+	}
+	p.conn.drop(p.host.errClosed())
+	last, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	within(last, done)
+	return fmt.Errorf("%w (it may still run there)", why)
+}
+
+func within(ctx context.Context, done <-chan error) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// kill ends a process group and returns when it is gone.
+func (h *Host) kill(ctx context.Context, pid int) error {
+	s, c, err := h.session(ctx)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() {
+		defer h.release(c)
+		defer s.Close()
+		ended <- s.Run("exec " + Quote("sh", "-c", endGroup, "sh", strconv.Itoa(pid)))
+	}()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,119 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+
+	"rehearsal/internal/run"
+)
+
+// DialContext connects to a socket as the host sees it: network "unix" with a path or "tcp" with host:port.
+// The host's user is the one a Unix socket's peer sees. An SSH channel refuses deadlines, so that a context
+// never stops a query; this connection knows them, and its RemoteAddr is addr, as pgconn.CancelRequest needs.
+func (h *Host) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := h.any(ctx)
+	if err != nil {
+		return nil, err
+	}
+	channel, err := c.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, h.explainRefusal(ctx, c, network, addr, err)
+	}
+	near, far := net.Pipe()
+	var once sync.Once
+	shut := func() { once.Do(func() { channel.Close(); far.Close() }) }
+	h.tasks.Go(func() { defer shut(); _, _ = io.Copy(far, channel) })
+	h.tasks.Go(func() { defer shut(); _, _ = io.Copy(channel, far) })
+	return &tunnel{Conn: near, conn: c, remote: address{network, addr}}, nil
+}
+
+// any is a connection for a channel that is no session: MaxSessions does not count it.
+func (h *Host) any(ctx context.Context) (*conn, error) {
+	h.mu.Lock()
+	i := slices.IndexFunc(h.conns, (*conn).up)
+	if i >= 0 {
+		defer h.mu.Unlock()
+		return h.conns[i], nil
+	}
+	h.mu.Unlock()
+	c, err := h.take(ctx)
+	if err == nil {
+		h.release(c)
+	}
+	return c, err
+}
+
+func (h *Host) explainRefusal(ctx context.Context, c *conn, network, addr string, err error) error {
+	var refused *ssh.OpenChannelError
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case !errors.As(err, &refused):
+		if lost := c.lost(); lost != nil {
+			err = lost
+		}
+	case refused.Reason == ssh.Prohibited:
+		return run.Fail(run.Unreachable, fmt.Sprintf("let %s forward on %s: AllowTcpForwarding, PermitOpen and DisableForwarding in sshd_config, port-forwarding in authorized_keys", h.route.user, h.spec.Name),
+			"connecting to %s on %s: its sshd forbids it", addr, h.spec.Name)
+	case network == "unix":
+		return h.explainSocket(ctx, addr)
+	default:
+		err = errors.New(refused.Message)
+	}
+	return fmt.Errorf("connecting to %s on %s: %w", addr, h.spec.Name, err)
+}
+
+// ErrRefused is a Unix socket that nobody listens on, or that is not there.
+var ErrRefused = errors.New("connection refused or no such file")
+
+// lookAtSocket exits with 0 where somebody listens on $1, 1 where it is no socket for us, 2 where only the file
+// is certain: /proc/net/unix is Linux's, and does not show the sockets of containers.
+const lookAtSocket = `[ -S "$1" ] || exit 1; grep -qF -- " $1" /proc/net/unix 2>/dev/null || exit 2`
+
+// explainSocket finds out why sshd did not connect to a socket: it gives one answer, "open failed", to a path
+// that is not there and to a forwarding that it forbids (serverloop.c, server_request_direct_streamlocal).
+func (h *Host) explainSocket(ctx context.Context, path string) error {
+	err := h.Run(ctx, Cmd{Script: lookAtSocket, Args: []string{path}})
+	var exit *ExitError
+	switch forbidden := fmt.Sprintf("let %s forward on %s: AllowStreamLocalForwarding and DisableForwarding in sshd_config", h.route.user, h.spec.Name); {
+	case err == nil:
+		return run.Fail(run.Unreachable, forbidden, "connecting to %s on %s: its sshd forbids it", path, h.spec.Name)
+	case errors.As(err, &exit) && exit.Status == 2:
+		return run.Fail(run.Unreachable, "if its server is up, "+forbidden, "connecting to %s on %s: the socket is there, but %w", path, h.spec.Name, ErrRefused)
+	case errors.As(err, &exit):
+		err = ErrRefused
+	}
+	return fmt.Errorf("connecting to %s on %s: %w", path, h.spec.Name, err)
+}
+
+// tunnel is one end of a pipe to a channel. The end of its connection is not the end of the data.
+type tunnel struct {
+	net.Conn
+	conn   *conn
+	remote address
+}
+
+func (t *tunnel) RemoteAddr() net.Addr { return t.remote }
+
+func (t *tunnel) Read(p []byte) (int, error) {
+	n, err := t.Conn.Read(p)
+	if err == io.EOF {
+		if lost := t.conn.lost(); lost != nil {
+			err = lost
+		}
+	}
+	return n, err
+}
+
+// address is a socket as the host sees it.
+type address struct{ network, text string }
+
+func (a address) Network() string { return a.network }
+func (a address) String() string  { return a.text }
