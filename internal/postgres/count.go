@@ -1,0 +1,69 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TableRows is the exact number of rows of one table.
+type TableRows struct {
+	Name string `json:"name"` // as Qualify spells it
+	Rows int64  `json:"rows"`
+}
+
+// countChunk is how many tables one statement counts: few round trips, and no statement of megabytes.
+const countChunk = 200
+
+// Count counts the rows of every table that holds rows of its own: partitions yes, their parents no, nor
+// foreign tables, whose rows pg_dump leaves out as well. Within a transaction it sees that snapshot.
+func Count(ctx context.Context, conn *pgx.Conn, tables []Table) ([]TableRows, error) {
+	var counts []TableRows
+	var parts []string
+	for _, t := range tables {
+		if t.Kind != 'r' {
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("SELECT %d, count(*) FROM ONLY %s", len(counts), Ident(t.Schema, t.Name)))
+		counts = append(counts, TableRows{Name: t.Qualified()})
+	}
+	for len(parts) > 0 {
+		n := min(countChunk, len(parts))
+		rows, err := conn.Query(ctx, strings.Join(parts[:n], " UNION ALL "))
+		if err != nil {
+			return nil, fmt.Errorf("counting rows: %w", err)
+		}
+		var i int
+		var count int64
+		if _, err := pgx.ForEachRow(rows, []any{&i, &count}, func() error { counts[i].Rows = count; return nil }); err != nil {
+			return nil, fmt.Errorf("counting rows: %w", err)
+		}
+		parts = parts[n:]
+	}
+	return counts, nil
+}
+
+// Snapshot opens a read-only transaction on conn and exports its snapshot; the transaction must stay open
+// while pg_dump starts its workers. Row security is off, so that a policy fails the count instead of hiding rows.
+func Snapshot(ctx context.Context, conn *pgx.Conn) (tx pgx.Tx, id string, err error) {
+	if _, err := conn.Exec(ctx, "SET row_security = off"); err != nil {
+		return nil, "", fmt.Errorf("opening the snapshot: %w", err)
+	}
+	tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, "", fmt.Errorf("opening the snapshot: %w", err)
+	}
+	if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&id); err != nil {
+		tx.Rollback(context.WithoutCancel(ctx))
+		return nil, "", fmt.Errorf("exporting the snapshot: %w", err)
+	}
+	return tx, id, nil
+}
+
+// DatabaseBytes is the size of the session's database on disk, indexes and dead rows included.
+func DatabaseBytes(ctx context.Context, conn *pgx.Conn) (bytes int64, err error) {
+	err = conn.QueryRow(ctx, "SELECT pg_database_size(current_database())").Scan(&bytes)
+	return bytes, err
+}

@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rehearsal/internal/host"
+)
+
+// Script is a file of SQL for psql: meta-commands and several statements are fine.
+type Script struct {
+	File    string // for messages
+	Prelude string // SQL that runs before the text, in the same transaction
+	Text    string
+}
+
+// Run runs the script in database as role, in one transaction, and returns the rows it prints. An SQL error
+// ends it, rolls back, and names the file and line; DETAIL and CONTEXT, which quote rows, are left out.
+func (s *Server) Run(ctx context.Context, database, role string, script Script) ([][]string, error) {
+	prelude := "SET ROLE " + Ident(role) + ";\n" + script.Prelude
+	if !strings.HasSuffix(prelude, "\n") {
+		prelude += "\n"
+	}
+	c, err := s.Command(ctx, ScriptArgs(s.Spec, database), nil)
+	if err != nil {
+		return nil, err
+	}
+	c.Env = map[string]string{"LC_MESSAGES": "C", "PGCLIENTENCODING": "UTF8"}
+	c.Stdin = strings.NewReader(prelude + script.Text + "\n")
+	out, err := s.Host.Output(ctx, c)
+	var exit *host.ExitError
+	if errors.As(err, &exit) {
+		return nil, scriptError(script.File, strings.Count(prelude, "\n"), exit)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("running %s: %w", script.File, err)
+	}
+	reader := csv.NewReader(strings.NewReader(out))
+	reader.FieldsPerRecord = -1
+	rows, err := reader.ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("reading what %s returned: %w", script.File, err)
+	}
+	return rows, nil
+}
+
+var psqlMessage = regexp.MustCompile(`^psql:<stdin>:(\d+): (.*)$`)
+
+// scriptError keeps of psql's messages the first error with its LINE and caret, and turns the line of
+// stdin into the file's.
+func scriptError(file string, prelude int, exit *host.ExitError) error {
+	lines := strings.Split(exit.Stderr, "\n")
+	for i, line := range lines {
+		m := psqlMessage.FindStringSubmatch(line)
+		if m == nil || !strings.Contains(m[2], "ERROR:") && !strings.Contains(m[2], "error:") && !strings.Contains(m[2], "FATAL:") {
+			continue
+		}
+		n, _ := strconv.Atoi(m[1])
+		message := fmt.Sprintf("%s:%d: %s", file, max(n-prelude, 1), m[2])
+		if i+2 < len(lines) && strings.HasPrefix(lines[i+1], "LINE ") {
+			message += "\n" + lines[i+1] + "\n" + lines[i+2]
+		}
+		return errors.New(message)
+	}
+	return fmt.Errorf("running %s: %w", file, exit)
+}
+
+// Query is a file with one SQL query.
+type Query struct {
+	File string
+	Text string
+}
+
+// beginner is a *pgx.Conn, or a pgx.Tx within which a savepoint begins.
+type beginner interface {
+	Begin(context.Context) (pgx.Tx, error)
+}
+
+// CountRows runs the query as role in a read-only transaction and returns how many rows it has, counting
+// no further than limit. The rows themselves are never read.
+func (q Query) CountRows(ctx context.Context, conn beginner, role string, limit int) (n int, err error) {
+	err = q.cursor(ctx, conn, role, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, fmt.Sprintf("MOVE FORWARD %d FROM rehearsal", limit))
+		n = int(tag.RowsAffected())
+		return err
+	})
+	return n, err
+}
+
+// Event is one row of events.sql.
+type Event struct {
+	At   time.Time `json:"at"`
+	What string    `json:"what"`
+}
+
+// Events runs the query as role in a read-only transaction and returns its first limit rows, which must be
+// (at timestamptz, what text).
+func (q Query) Events(ctx context.Context, conn beginner, role string, limit int) ([]Event, error) {
+	events := []Event{}
+	err := q.cursor(ctx, conn, role, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, fmt.Sprintf("FETCH FORWARD %d FROM rehearsal", limit))
+		if err != nil {
+			return err
+		}
+		var e Event
+		_, err = pgx.ForEachRow(rows, []any{&e.At, &e.What}, func() error { events = append(events, e); return nil })
+		var pg *pgconn.PgError
+		if err != nil && !errors.As(err, &pg) && ctx.Err() == nil {
+			return fmt.Errorf("%s must return (at timestamptz, what text): %w", q.File, err)
+		}
+		return err
+	})
+	return events, err
+}
+
+// cursor declares a cursor for the query, which also plans it for its first rows, and calls f. role "" stays
+// what the session is.
+func (q Query) cursor(ctx context.Context, conn beginner, role string, f func(pgx.Tx) error) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("running %s: %w", q.File, err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	set := "SET TRANSACTION READ ONLY"
+	if role != "" {
+		set += "; SET LOCAL ROLE " + Ident(role)
+	}
+	if _, err := tx.Exec(ctx, set); err != nil {
+		return fmt.Errorf("running %s: %w", q.File, err)
+	}
+	const declare = "DECLARE rehearsal NO SCROLL CURSOR FOR "
+	if _, err := tx.Exec(ctx, declare+strings.TrimRight(strings.TrimSpace(q.Text), ";")); err != nil {
+		return queryError(q.File, q.Text, len(declare)-leading(q.Text), err)
+	}
+	if err := f(tx); err != nil {
+		return queryError(q.File, q.Text, len(declare)-leading(q.Text), err)
+	}
+	return nil
+}
+
+// leading is how many characters TrimSpace takes from the front of a text.
+func leading(text string) int {
+	return len([]rune(text)) - len([]rune(strings.TrimLeft(text, " \t\r\n")))
+}
+
+// queryError adds file, line, column and a caret to a server's error about text, which was sent offset
+// characters late. Context ends stay as they are.
+func queryError(file, text string, offset int, err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return fmt.Errorf("running %s: %w", file, err)
+	}
+	position := int(pg.Position) - 1 - offset // counted in characters from 1
+	runes := []rune(text)
+	if pg.Position == 0 || position < 0 || position > len(runes) {
+		return fmt.Errorf("%s: %s (SQLSTATE %s)", file, pg.Message, pg.Code)
+	}
+	before := string(runes[:position])
+	line := strings.Count(before, "\n") + 1
+	column := len([]rune(before[strings.LastIndex(before, "\n")+1:])) + 1
+	source := strings.Split(text, "\n")[line-1]
+	return fmt.Errorf("%s:%d:%d: %s (SQLSTATE %s)\n%s\n%s^", file, line, column, pg.Message, pg.Code, source, strings.Repeat(" ", column-1))
+}
