@@ -1,0 +1,412 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/jackc/pgx/v5"
+
+	"rehearsal/internal/archive"
+	"rehearsal/internal/host"
+	"rehearsal/internal/inventory"
+	"rehearsal/internal/postgres"
+	"rehearsal/internal/run"
+	"rehearsal/internal/sqldir"
+)
+
+// dumpJobs is how many tables pg_dump reads at once; sends is how many files travel at once.
+const (
+	dumpJobs = 2
+	sends    = 4
+)
+
+// Create makes a backup of db: guards at the source, counts and dump in one snapshot, every file hashed on its
+// way to the backup host, the manifest, and the ID at the very end. It refuses with run.Unfit where the server
+// is not the inventory's, where there are no tables or no rows, or where a table shrank by more than max_shrink
+// since the last good backup. Whatever ends it early leaves nothing on production and no backup.
+func Create(ctx context.Context, t *run.Target, db *inventory.Database) error {
+	c := &creation{t: t, db: db}
+	if err := c.files.Load(db.SQL); err != nil {
+		return err
+	}
+	steps := []struct {
+		name string
+		do   func(context.Context, *run.Step) error
+	}{
+		{"connect", c.connect},
+		{"check the source", c.guard},
+		{"count in a snapshot", c.count},
+		{"dump", c.dump},
+		{"send", c.send},
+		{"publish", c.publish},
+	}
+	for _, s := range steps {
+		if err := t.Step(ctx, s.name, s.do); err != nil {
+			return err
+		}
+	}
+	m := c.manifest
+	t.Set("backup", m.ID)
+	t.Set("tables", m.Tables)
+	t.Set("verdict", archive.Sealed)
+	t.Printf("\nbackup %s of %s: %d rows in %d tables, %s, at %s on %s\n", m.ID, db.Name, m.Rows(), len(m.Tables),
+		run.Bytes(m.Bytes()), c.archive.Path(m.ID), c.archive.Host.Name())
+	t.Printf("it is %s: created, not yet restored; `mage staging:reset` rehearses it\n", archive.Sealed)
+	return nil
+}
+
+// creation is a backup on its way, from one step to the next.
+type creation struct {
+	t     *run.Target
+	db    *inventory.Database
+	files sqldir.Files
+
+	production *postgres.Server
+	archive    *archive.Archive
+	last       *archive.Backup // the newest good one, or nil
+	conn       *pgx.Conn       // holds the lock and the snapshot
+	id         postgres.Identity
+	tx         pgx.Tx
+	snapshot   string
+	spool      string
+	draft      *archive.Draft
+	keepDraft  func() // forgets the cleanup that removes the draft
+	manifest   archive.Manifest
+}
+
+func (c *creation) connect(ctx context.Context, _ *run.Step) error {
+	var production, backup *host.Host
+	g, dial := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { production, err = host.Dial(dial, c.db.Production.Host); return })
+	g.Go(func() (err error) { backup, err = host.Dial(dial, c.db.Backups.Host); return })
+	err := g.Wait()
+	for _, h := range []*host.Host{production, backup} {
+		if h != nil {
+			c.t.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c.production = &postgres.Server{Host: production, Spec: c.db.Production}
+	c.archive = &archive.Archive{Host: backup, Database: c.db}
+	return nil
+}
+
+// guard compares the server that answers with the inventory, and reads what history there is.
+func (c *creation) guard(ctx context.Context, s *run.Step) error {
+	lock, err := c.production.Lock(ctx, c.db.Name, "backup:create")
+	if err != nil {
+		return err
+	}
+	c.t.Cleanup("release the lock on "+c.production.Host.Name(), lock.Release)
+	if c.conn, err = c.production.Connect(ctx, c.db.Production.Name); err != nil {
+		return err
+	}
+	c.t.Cleanup("end the snapshot", c.conn.Close)
+	if c.id, err = postgres.Identify(ctx, c.conn); err != nil {
+		return err
+	}
+	if err := checkIdentity(c.db.Production, c.id); err != nil {
+		return err
+	}
+	backups, err := c.archive.List(ctx)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(backups, func(b archive.Backup) bool { return b.Problem == "" }); i >= 0 {
+		c.last = &backups[i]
+	} else {
+		c.t.Warn("there is no good backup of %s yet to compare this one with", c.db.Name)
+	}
+	s.Detail("PostgreSQL %s, system identifier %s", c.id.ServerVersion, c.id.SystemIdentifier)
+	return nil
+}
+
+// checkIdentity refuses a server that is not the inventory's, and one that the inventory does not identify.
+func checkIdentity(expected inventory.Server, id postgres.Identity) error {
+	where := expected.Host.Name
+	switch {
+	case expected.SystemIdentifier == "" || expected.DataDirectory == "":
+		return run.Fail(run.Unfit, fmt.Sprintf("if it is production's, write into the inventory: system_identifier: %q, data_directory: %s",
+			id.SystemIdentifier, strconv.Quote(id.DataDirectory)),
+			"the inventory does not say which server production is; the one on %s has system identifier %s", where, id.SystemIdentifier)
+	case id.SystemIdentifier != expected.SystemIdentifier:
+		return run.Fail(run.Unfit, "another server answers at production's socket or port: find out which, before anything else",
+			"the server on %s has system identifier %s, the inventory's production has %s", where, id.SystemIdentifier, expected.SystemIdentifier)
+	case id.DataDirectory == "":
+		return run.Fail(run.Incomplete, fmt.Sprintf("as superuser: GRANT pg_monitor TO %s", postgres.Ident(expected.User)),
+			"the role %s may not see data_directory on %s", expected.User, where)
+	case path.Clean(id.DataDirectory) != path.Clean(expected.DataDirectory):
+		return run.Fail(run.Unfit, "another server answers at production's socket or port: find out which, before anything else",
+			"the server on %s works in %s, the inventory's production in %s", where, id.DataDirectory, expected.DataDirectory)
+	}
+	return nil
+}
+
+// count opens the snapshot and writes down what is in it.
+func (c *creation) count(ctx context.Context, s *run.Step) (err error) {
+	if c.tx, c.snapshot, err = postgres.Snapshot(ctx, c.conn); err != nil {
+		return err
+	}
+	m := &c.manifest
+	if err := c.tx.QueryRow(ctx, "SELECT now()").Scan(&m.CreatedAt); err != nil {
+		return fmt.Errorf("asking for the time: %w", err)
+	}
+	m.CreatedAt = m.CreatedAt.UTC()
+	m.Format, m.ID, m.Database = archive.Format, m.CreatedAt.Format(archive.IDLayout), c.db.Name
+	m.Source = archive.Source{Host: c.production.Host.Name(), SystemIdentifier: c.id.SystemIdentifier, ServerVersion: c.id.ServerVersion,
+		DataDirectory: c.id.DataDirectory, StartedAt: c.id.StartedAt, LSN: c.id.LSN}
+	tables, err := postgres.Schema(ctx, c.conn)
+	if err != nil {
+		return err
+	}
+	if m.Tables, err = postgres.Count(ctx, c.conn, tables); err != nil {
+		return err
+	}
+	if m.DatabaseBytes, err = postgres.DatabaseBytes(ctx, c.conn); err != nil {
+		return fmt.Errorf("asking for the size of the database: %w", err)
+	}
+	if err := c.judge(); err != nil {
+		return err
+	}
+	if m.NewestEvents, err = c.files.Events.Events(ctx, c.tx, "", 10); err != nil {
+		return run.Fail(run.Incomplete, "mend the query; it runs on production and on staging", "the newest events are unknown: %w", err)
+	}
+	s.Detail("%d rows in %d tables", m.Rows(), len(m.Tables))
+	return nil
+}
+
+// judge holds the counts against floors and history, which a dump of the wrong or empty instance cannot satisfy.
+func (c *creation) judge() error {
+	m := &c.manifest
+	source := fmt.Sprintf("database %q on %s", c.db.Production.Name, c.production.Host.Name())
+	if len(m.Tables) == 0 {
+		return run.Fail(run.Unfit, "is this the production database? compare the inventory", "%s has no tables", source)
+	}
+	if m.Rows() == 0 {
+		return run.Fail(run.Unfit, "is this the production database? compare the inventory", "%s has %d tables and not one row", source, len(m.Tables))
+	}
+	if c.last == nil {
+		return nil
+	}
+	if problems := shrunk(c.last.Manifest.Tables, m.Tables, c.db.Backups.MaxShrink); len(problems) > 0 {
+		return run.Fail(run.Unfit, "if this is meant, raise max_shrink in the inventory for one backup",
+			"%s has lost rows since backup %s (max_shrink is %g%%):\n  %s", source, c.last.ID, c.db.Backups.MaxShrink*100, strings.Join(problems, "\n  "))
+	}
+	return nil
+}
+
+// shrinkFloor is how many rows a table must have had before its shrinking alone stops a backup: a queue of
+// twenty jobs halves every minute.
+const shrinkFloor = 100
+
+// shrunk lists what lost more than the share limit of its rows: tables, and the database as a whole. A table
+// that vanished lost them all. Growth is never a problem.
+func shrunk(before, now []postgres.TableRows, limit float64) (problems []string) {
+	rows := map[string]int64{}
+	var was, is int64
+	for _, t := range now {
+		rows[t.Name] = t.Rows
+		is += t.Rows
+	}
+	for _, t := range before {
+		was += t.Rows
+		n, ok := rows[t.Name]
+		switch {
+		case !ok && t.Rows > 0:
+			problems = append(problems, fmt.Sprintf("%s had %d rows and is gone", t.Name, t.Rows))
+		case t.Rows >= shrinkFloor && float64(n) < float64(t.Rows)*(1-limit):
+			problems = append(problems, fmt.Sprintf("%s had %d rows and has %d", t.Name, t.Rows, n))
+		}
+	}
+	if float64(is) < float64(was)*(1-limit) {
+		problems = append(problems, fmt.Sprintf("all tables together had %d rows and have %d", was, is))
+	}
+	return problems
+}
+
+// dump runs pg_dump on production into a spool folder, in the snapshot that was counted.
+func (c *creation) dump(ctx context.Context, s *run.Step) error {
+	h := c.production.Host
+	if err := c.roomFor(ctx, s); err != nil {
+		return err
+	}
+	var err error
+	if c.manifest.PgDumpVersion, _, err = c.production.Version(ctx, "pg_dump"); err != nil {
+		return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no pg_dump on %s: %w", h.Name(), err)
+	}
+	spools := h.State("spool", "db-"+url.PathEscape(c.db.Name))
+	c.spool = path.Join(spools, c.manifest.ID)
+	c.t.Cleanup("remove "+spools+" on "+h.Name(), func(ctx context.Context) error {
+		return h.Run(ctx, host.Cmd{Args: []string{"rm", "-rf", "--", spools}})
+	})
+	if err := h.Run(ctx, host.Cmd{Script: `umask 077; rm -rf -- "$1" && mkdir -p -- "$1"`, Args: []string{spools}}); err != nil {
+		return fmt.Errorf("making the spool folder on %s: %w", h.Name(), err)
+	}
+	cmd, err := c.production.Command(ctx, postgres.DumpArgs(c.db.Production, c.spool, c.snapshot, dumpJobs), nil)
+	if err != nil {
+		return err
+	}
+	watched, stop := context.WithCancel(ctx)
+	defer stop()
+	go c.watchSpool(watched, s)
+	if err := h.Run(ctx, cmd); err != nil {
+		return fmt.Errorf("pg_dump on %s: %w", h.Name(), err)
+	}
+	return c.tx.Rollback(ctx)
+}
+
+// roomFor refuses where the spool or the backup would fill a disk: the last backup's size and a fifth, or a
+// third of the database where there is no last one.
+func (c *creation) roomFor(ctx context.Context, s *run.Step) error {
+	need := c.manifest.DatabaseBytes / 3
+	if c.last != nil {
+		need = c.last.Manifest.Bytes() + c.last.Manifest.Bytes()/5
+	}
+	for _, place := range []struct {
+		host *host.Host
+		dir  string
+	}{{c.production.Host, c.production.Host.State("spool")}, {c.archive.Host, c.archive.Path()}} {
+		free, err := postgres.FreeAt(ctx, place.host, place.dir)
+		if err != nil {
+			return err
+		}
+		if free < need {
+			return run.Fail(run.Unreachable, "make room there, or move the folder in the inventory",
+				"too little disk on %s: %s has %s free, the backup needs about %s", place.host.Name(), place.dir, run.Bytes(free), run.Bytes(need))
+		}
+	}
+	return nil
+}
+
+// watchSpool tells the step how much pg_dump has written, which it does not say itself.
+func (c *creation) watchSpool(ctx context.Context, s *run.Step) {
+	var seen int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * time.Second):
+		}
+		out, err := c.production.Host.Output(ctx, host.Cmd{Args: []string{"du", "-sk", c.spool}})
+		var kib int64
+		if err != nil {
+			continue // the next look tells; pg_dump's own error is what counts
+		}
+		if _, err := fmt.Sscan(out, &kib); err == nil && kib<<10 > seen {
+			s.Add(kib<<10 - seen)
+			seen = kib << 10
+		}
+	}
+}
+
+// send carries the spool's files to the backup host, several at once, each hashed as it passes.
+func (c *creation) send(ctx context.Context, s *run.Step) error {
+	sizes, err := c.listSpool(ctx)
+	if err != nil {
+		return err
+	}
+	draft, err := c.archive.Draft(ctx, c.manifest.ID)
+	if err != nil {
+		return err
+	}
+	keep := c.t.Cleanup("remove the unfinished backup on "+c.archive.Host.Name(), draft.Discard)
+	var total int64
+	for _, f := range sizes {
+		total += f.Bytes
+	}
+	s.Expect(total)
+	c.manifest.Files = make([]archive.File, len(sizes))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sends)
+	for i, f := range sizes {
+		g.Go(func() (err error) {
+			c.manifest.Files[i], err = c.sendFile(ctx, draft, f, s.Add)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	c.draft, c.keepDraft = draft, keep
+	return nil
+}
+
+func (c *creation) listSpool(ctx context.Context) ([]archive.File, error) {
+	out, err := c.production.Host.Output(ctx, host.Cmd{Script: `cd -- "$1" && for f in *; do printf '%d %s\n' "$(wc -c <"$f")" "$f"; done`, Args: []string{c.spool}})
+	if err != nil {
+		return nil, fmt.Errorf("listing the dump on %s: %w", c.production.Host.Name(), err)
+	}
+	var files []archive.File
+	for line := range strings.Lines(out) {
+		size, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		n, err := strconv.ParseInt(size, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("listing the dump on %s: %q", c.production.Host.Name(), line)
+		}
+		files = append(files, archive.File{Name: "dump/" + name, Bytes: n})
+	}
+	slices.SortFunc(files, func(a, b archive.File) int { return int(b.Bytes - a.Bytes) })
+	return files, nil
+}
+
+// sendFile carries one file; what arrives is what was read, to the byte that ls counted, or an error.
+func (c *creation) sendFile(ctx context.Context, draft *archive.Draft, f archive.File, progress func(int64)) (archive.File, error) {
+	pr, pw := io.Pipe()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	read := make(chan error, 1)
+	go func() {
+		err := c.production.Host.Run(ctx, host.Cmd{Args: []string{"cat", "--", path.Join(c.spool, path.Base(f.Name))}, Stdout: pw})
+		if err != nil {
+			stop()
+		}
+		pw.CloseWithError(err)
+		read <- err
+	}()
+	file, err := draft.Put(ctx, f.Name, &reported{r: pr, progress: progress})
+	pr.CloseWithError(errors.New("the backup host has ended the file"))
+	if readErr := <-read; readErr != nil && err == nil || errors.Is(err, context.Canceled) && readErr != nil {
+		err = fmt.Errorf("reading the dump on %s: %w", c.production.Host.Name(), readErr)
+	}
+	if err == nil && file.Bytes != f.Bytes {
+		err = fmt.Errorf("%s has %d bytes on %s and %d arrived", f.Name, f.Bytes, c.production.Host.Name(), file.Bytes)
+	}
+	return file, err
+}
+
+// reported reports what is read through it.
+type reported struct {
+	r        io.Reader
+	progress func(int64)
+}
+
+func (r *reported) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.progress(int64(n))
+	return n, err
+}
+
+func (c *creation) publish(ctx context.Context, _ *run.Step) error {
+	text, err := json.MarshalIndent(&c.manifest, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := c.draft.Publish(ctx, append(text, '\n')); err != nil {
+		return err
+	}
+	c.keepDraft()
+	return nil
+}

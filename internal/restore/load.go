@@ -1,0 +1,270 @@
+package restore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"rehearsal/internal/archive"
+	"rehearsal/internal/host"
+	"rehearsal/internal/mask"
+	"rehearsal/internal/postgres"
+	"rehearsal/internal/run"
+)
+
+// streams is how many tables are loaded at once: enough to hide the round trips of small tables, few enough
+// for a small staging machine.
+const streams = 4
+
+// Load builds the empty tables, fills them from the backup with every row masked before it reaches the heap,
+// and sets the sequences. Every file's sha256 is checked as it passes; tables that the rules truncate are not
+// read at all.
+func (r *Restore) Load(ctx context.Context) error {
+	err := r.Target.Step(ctx, "empty tables", func(ctx context.Context, s *run.Step) error {
+		if err := r.Staging.Create(ctx, r.Session, r.Database, r.Staging.Spec.Owner, r.toc.DatabaseOptions()); err != nil {
+			return err
+		}
+		if err := r.schema(ctx, "--section=pre-data"); err != nil {
+			return err
+		}
+		return r.execute(ctx, mask.Table.Trigger)
+	})
+	if err != nil {
+		return err
+	}
+	err = r.Target.Step(ctx, "load and mask", func(ctx context.Context, s *run.Step) error { return r.loadTables(ctx, s) })
+	if err != nil {
+		return err
+	}
+	return r.Target.Step(ctx, "sequences", func(ctx context.Context, s *run.Step) error {
+		if err := r.loadSequences(ctx); err != nil {
+			return err
+		}
+		return r.execute(ctx, mask.Table.DropTrigger)
+	})
+}
+
+// execute runs one statement for each table, as the owner, all in one transaction.
+func (r *Restore) execute(ctx context.Context, statement func(mask.Table) string) error {
+	conn, err := r.Staging.Connect(ctx, r.Database)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var sql strings.Builder
+	fmt.Fprintf(&sql, "SET ROLE %s;\n", postgres.Ident(r.Staging.Spec.Owner))
+	for _, t := range r.Plan.Tables {
+		if s := statement(t); s != "" {
+			sql.WriteString(s + "\n")
+		}
+	}
+	if _, err := conn.Exec(ctx, sql.String()); err != nil {
+		return run.Fail(run.Unclean, "an expression under sql in columns.yaml may not fit its column", "preparing the masks in %s: %w", r.Database, err)
+	}
+	return nil
+}
+
+// stream is one table on its way.
+type stream struct {
+	entry archive.Entry
+	file  archive.File
+	table string
+}
+
+// wanted lists the tables to load, largest first, so that the longest is not the last to start.
+func (r *Restore) wanted() (streams []stream, bytes int64) {
+	truncated := map[string]bool{}
+	for _, t := range r.Plan.Tables {
+		truncated[t.Qualified()] = t.Truncate
+	}
+	for _, e := range r.toc.Data() {
+		name := postgres.Qualify(e.Namespace, e.Tag)
+		file, _ := r.dataFile(e)
+		if !truncated[name] {
+			streams = append(streams, stream{entry: e, file: file, table: name})
+			bytes += file.Bytes
+		}
+	}
+	slices.SortStableFunc(streams, func(a, b stream) int { return cmp.Compare(b.file.Bytes, a.file.Bytes) })
+	return streams, bytes
+}
+
+func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
+	tables, bytes := r.wanted()
+	s.Expect(bytes)
+	s.Count(0, len(tables), "tables")
+	var done atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(streams)
+	for _, t := range tables {
+		g.Go(func() error {
+			if err := r.loadTable(ctx, t, s.Add); err != nil {
+				return err
+			}
+			s.Count(int(done.Add(1)), len(tables), "tables")
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// feed runs on staging for one table: $1 the folder, $2 the name of the table's file in it, $3 its entry in the
+// TOC, then pg_restore's command line. pg_restore reads the file's bytes from a FIFO in place of the file; they
+// never lie on disk. "3<&0" matters: without it a shell gives the cat in the background /dev/null, and pg_restore
+// loads zero rows and exits 0. A pg_restore that ends without opening the FIFO would leave the cat waiting.
+const feed = `
+umask 077
+fifo=$1/$2 list=$1/$3.list
+printf '%s;\n' "$3" >"$list" || exit
+shift 3
+exec 3<&0
+mkfifo "$fifo" || exit
+cat <&3 >"$fifo" &
+"$@" --use-list="$list" </dev/null 3<&-
+status=$?
+kill "$!" 2>/dev/null
+rm -f "$fifo" "$list"
+exit "$status"`
+
+// loadTable streams one file from the backup host into pg_restore on staging. Where both ends fail, the
+// backup's damage is the cause and the other the consequence, so a failed load still reads the file to its end.
+func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64)) error {
+	args := postgres.RestoreArgs(r.Staging.Spec, r.Database, r.dir, "--section=data")
+	cmd, err := r.Staging.Command(ctx, args, r.Key.Settings())
+	if err != nil {
+		return err
+	}
+	cmd.Script, cmd.Args = feed, append([]string{r.dir, strings.TrimPrefix(t.file.Name, "dump/"), fmt.Sprint(t.entry.ID)}, args...)
+	pr, pw := io.Pipe()
+	cmd.Stdin = pr
+	loadCtx, stop := context.WithCancel(ctx)
+	defer stop()
+	copied := make(chan error, 1)
+	go func() {
+		err := r.Archive.Copy(ctx, &untilClosed{w: pw}, r.Backup, t.file.Name, progress)
+		if err != nil {
+			stop() // before the end of the stream is seen: what arrived must not count as a table
+		}
+		pw.CloseWithError(err)
+		copied <- err
+	}()
+	loadErr := r.Staging.Host.Run(loadCtx, cmd)
+	pr.CloseWithError(errLoadEnded)
+	if err := <-copied; err != nil {
+		return err
+	}
+	if loadErr != nil {
+		return loadError(t.table, loadErr)
+	}
+	return nil
+}
+
+var errLoadEnded = errors.New("pg_restore has ended")
+
+// untilClosed writes to w until its reader is gone, and to nowhere from then on.
+type untilClosed struct {
+	w    io.Writer
+	gone bool
+}
+
+func (u *untilClosed) Write(p []byte) (int, error) {
+	if !u.gone {
+		n, err := u.w.Write(p)
+		if !errors.Is(err, errLoadEnded) {
+			return n, err
+		}
+		u.gone = true
+	}
+	return len(p), nil
+}
+
+// loadSequences sets the sequences; the TOC itself holds their values.
+func (r *Restore) loadSequences(ctx context.Context) error {
+	sequences := r.toc.Sequences()
+	if len(sequences) == 0 {
+		return nil
+	}
+	list := r.dir + "/sequences.list"
+	if err := r.Staging.Host.WriteFile(ctx, list, []byte(archive.List(sequences))); err != nil {
+		return err
+	}
+	return r.schema(ctx, "--section=data", "--use-list="+list)
+}
+
+// restoreError keeps the errors of pg_restore about objects, which hold no rows, with the statement they are about.
+func restoreError(what string, err error) error {
+	var exit *host.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("pg_restore %s: %w", what, err)
+	}
+	hint := ""
+	switch {
+	case strings.Contains(exit.Stderr, "unsupported version"):
+		hint = "pg_restore on staging is older than the pg_dump that made the backup: install the newer client and name its folder in postgres_bin"
+	case strings.Contains(exit.Stderr, "must be superuser") || strings.Contains(exit.Stderr, "permission denied to create extension"):
+		hint = "only a superuser may create this on staging: create it once in template1, or make the extension trusted"
+	case strings.Contains(exit.Stderr, "is not available"):
+		hint = "install that extension's package on " + exit.Host
+	case regexp.MustCompile(`role ".*" does not exist`).MatchString(exit.Stderr):
+		hint = "create that role on " + exit.Host + ": CREATE ROLE … NOLOGIN"
+	case strings.Contains(exit.Stderr, "could not create unique index"):
+		hint = "a mask made two values equal, or the backup's own rows are: the index above says where"
+	}
+	return run.Fail(codeOfRestore(what), hint, "pg_restore %s on %s: %s", what, exit.Host, errorLines(exit.Stderr))
+}
+
+// codeOfRestore: indexes and constraints that cannot be built over loaded rows leave the masks unproven.
+func codeOfRestore(what string) run.Code {
+	if strings.Contains(what, "post-data") && !strings.Contains(what, "--schema-only") {
+		return run.Unclean
+	}
+	return run.Unfit
+}
+
+// loadError says why rows of a table could not be loaded, without any of them: the server's CONTEXT and DETAIL
+// quote rows, and messages quote values.
+func loadError(table string, err error) error {
+	var exit *host.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("loading %s: %w", table, err)
+	}
+	return run.Fail(run.Unfit, "the message's values are left out, they are rows of production; the same restore by hand shows them",
+		"loading %s on %s: %s", table, exit.Host, withoutValues(errorLines(exit.Stderr)))
+}
+
+// errorLines keeps pg_restore's lines about errors and the commands they are about.
+func errorLines(stderr string) string {
+	var kept []string
+	for _, line := range strings.Split(stderr, "\n") {
+		if strings.Contains(line, "error:") || strings.HasPrefix(line, "Command was:") {
+			kept = append(kept, strings.TrimPrefix(line, "pg_restore: "))
+		}
+	}
+	if len(kept) == 0 {
+		return "it failed without a message"
+	}
+	return strings.Join(kept, "\n")
+}
+
+var (
+	quoted = regexp.MustCompile(`(\w+ )?"[^"]*("|$)`)
+	named  = regexp.MustCompile(`^(table|relation|column|constraint|domain|function|trigger) "`)
+)
+
+// withoutValues replaces what stands in quotes unless it is the name of an object.
+func withoutValues(message string) string {
+	return quoted.ReplaceAllStringFunc(message, func(m string) string {
+		if named.MatchString(m) {
+			return m
+		}
+		return m[:strings.Index(m, `"`)] + "…"
+	})
+}

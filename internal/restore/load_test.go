@@ -1,0 +1,42 @@
+package restore
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"rehearsal/internal/host"
+	"rehearsal/internal/run"
+)
+
+func TestAFailedLoadNeverShowsARow(t *testing.T) {
+	for stderr, want := range map[string]string{
+		"pg_restore: error: COPY failed for table \"users\": ERROR:  invalid input syntax for type integer: \"Anna Schmidt\"\nCONTEXT:  COPY users, line 1, column id: \"Anna Schmidt\"\n": `error: COPY failed for table "users": ERROR:  invalid input syntax for type integer: …`,
+		"pg_restore: error: COPY failed for table \"users\": ERROR:  value Anna \"Schmidt\nsecond line Anna\" is bad\nDETAIL:  Failing row contains (1, Anna).":                            `error: COPY failed for table "users": ERROR:  value Anna …`,
+		"pg_restore: error: COPY failed for table \"users\": ERROR:  new row for relation \"users\" violates check constraint \"c\"\nDETAIL:  Failing row contains (Anna).":                `error: COPY failed for table "users": ERROR:  new row for relation "users" violates check constraint "c"`,
+	} {
+		err := loadError("public.users", &host.ExitError{Host: "staging", Stderr: stderr})
+		if got := err.Error(); got != "loading public.users on staging: "+want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		var exit *host.ExitError
+		if errors.As(err, &exit) {
+			t.Error("the error still carries pg_restore's stderr")
+		}
+	}
+}
+
+func TestWhatPgRestoreMissesIsSaidWithTheNextStep(t *testing.T) {
+	for stderr, hint := range map[string]string{
+		"pg_restore: error: unsupported version (1.16) in file header":                                           "newer client",
+		"pg_restore: error: could not execute query: ERROR:  extension \"postgis\" is not available":             "install that extension",
+		"pg_restore: error: could not execute query: ERROR:  role \"reporting\" does not exist\nCommand was: X":  "create that role",
+		"pg_restore: error: could not execute query: ERROR:  could not create unique index \"users_email_key\"":  "a mask made two values equal",
+		"pg_restore: error: could not execute query: ERROR:  permission denied to create extension \"file_fdw\"": "only a superuser",
+	} {
+		err := restoreError("--section=post-data", &host.ExitError{Host: "staging", Stderr: stderr})
+		if !strings.Contains(run.HintOf(err), hint) {
+			t.Errorf("%s\nhint %q does not say %q", stderr, run.HintOf(err), hint)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+package staging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"rehearsal/internal/inventory"
+	"rehearsal/internal/mask"
+	"rehearsal/internal/postgres"
+	"rehearsal/internal/restore"
+	"rehearsal/internal/run"
+)
+
+// refusal is one reason why a reset would not run.
+type refusal struct {
+	Message  string   `json:"message"`
+	Hint     string   `json:"hint"`
+	ExitCode run.Code `json:"exit_code"`
+	err      error
+}
+
+// Plan says what a reset would do and every refusal it would meet. It changes nothing that lasts: the backup's
+// schema, without a row, is restored into a scratch database on staging and dropped again.
+func Plan(ctx context.Context, t *run.Target, db *inventory.Database, accounts []inventory.Account, o Options) error {
+	s := &stage{t: t, db: db, accounts: accounts, name: "staging:plan"}
+	p := &plan{stage: s}
+	p.try(ctx, "read "+db.SQL, func(context.Context, *run.Step) error { return s.read() })
+	p.try(ctx, "connect to staging", func(ctx context.Context, _ *run.Step) error { return s.connectStaging(ctx) })
+	p.try(ctx, "connect to the backup host", func(ctx context.Context, _ *run.Step) error { return s.connectBackup(ctx) })
+	if s.archive != nil {
+		p.try(ctx, "choose the backup", func(ctx context.Context, step *run.Step) error { return s.choose(ctx, o.Backup, step) })
+	}
+	if s.staging != nil {
+		p.try(ctx, "check staging", p.checkStaging)
+	}
+	r := p.rehearse(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return p.conclude(r)
+}
+
+type plan struct {
+	*stage
+	refusals []refusal
+	fit      bool // staging may be restored to
+}
+
+// try does one step and keeps its refusal.
+func (p *plan) try(ctx context.Context, name string, do func(context.Context, *run.Step) error) {
+	if ctx.Err() != nil {
+		return
+	}
+	p.keep(p.t.Step(ctx, name, do))
+}
+
+func (p *plan) keep(err error) {
+	if err != nil {
+		p.refusals = append(p.refusals, refusal{Message: err.Error(), Hint: run.HintOf(err), ExitCode: run.CodeOf(err), err: err})
+	}
+}
+
+func (p *plan) checkStaging(ctx context.Context, step *run.Step) error {
+	if err := p.takeLock(ctx); err != nil {
+		return err
+	}
+	if err := p.inspect(ctx, step); err != nil {
+		return err
+	}
+	if p.backup != nil {
+		if err := p.room(ctx); err != nil {
+			return err
+		}
+	}
+	p.fit = true
+	return nil
+}
+
+// rehearse restores the schema where everything it needs is there.
+func (p *plan) rehearse(ctx context.Context) *restore.Restore {
+	if p.backup == nil || !p.fit || p.rules == nil || ctx.Err() != nil {
+		return nil
+	}
+	r := p.restore()
+	p.keep(r.Rehearse(ctx))
+	return r
+}
+
+// conclude prints the plan, or the refusals as one error with the first one's exit code.
+func (p *plan) conclude(r *restore.Restore) error {
+	if p.refusals == nil {
+		p.refusals = []refusal{}
+	}
+	p.t.Set("refusals", p.refusals)
+	if len(p.refusals) == 0 {
+		p.print(r.Plan)
+		return nil
+	}
+	if len(p.refusals) == 1 {
+		return p.refusals[0].err
+	}
+	var all []error
+	for _, f := range p.refusals {
+		text := f.Message
+		if f.Hint != "" {
+			text += "\n  next: " + f.Hint
+		}
+		all = append(all, errors.New(text))
+	}
+	return run.Fail(p.refusals[0].ExitCode, "", "a reset would be refused for %d reasons:\n%w", len(all), errors.Join(all...))
+}
+
+func (p *plan) print(plan *mask.Plan) {
+	name := p.db.Staging.Name
+	rows := map[string]int64{}
+	for _, t := range p.backup.Manifest.Tables {
+		rows[t.Name] = t.Rows
+	}
+	var lines [][]string
+	for _, t := range plan.Tables {
+		if t.Kind == 'r' {
+			lines = append(lines, []string{"  " + t.Qualified(), fmt.Sprint(rows[t.Qualified()]), treatment(t)})
+		}
+	}
+	p.t.Printf("\n`mage staging:reset` would restore backup %s beside %s on %s:\n", p.backup.ID, name, p.staging.Host.Name())
+	p.t.Table([]string{"  table", "rows", "treatment"}, lines)
+	p.t.Printf("then make %d people admins, run neutralize.sql and %d checks, and swap; the database in use now stays as %s\n",
+		len(p.accounts), len(p.files.Checks), postgres.Previous(name))
+}
+
+func treatment(t mask.Table) string {
+	if t.Truncate {
+		return "emptied: its rows are not fetched"
+	}
+	if len(t.Masked) == 0 {
+		return "kept"
+	}
+	var columns []string
+	for _, c := range t.Masked {
+		columns = append(columns, c.Name+" ("+c.Verb.Name+")")
+	}
+	return "masked: " + strings.Join(columns, ", ")
+}
