@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -29,6 +30,11 @@ func FuzzQuote(f *testing.F) {
 			t.Errorf("Quote(%q, %q) = %s gave %q", a, b, Quote(a, b), got)
 		}
 	})
+}
+
+func ExampleQuote() {
+	fmt.Println(Quote("psql", "-c", `select 'x' -- $(reboot)`, "", "a=b", "~"))
+	// Output: psql -c 'select '\''x'\'' -- $(reboot)' '' 'a=b' '~'
 }
 
 func TestAFirstWordIsNeverTakenForAnAssignment(t *testing.T) {

@@ -11,16 +11,21 @@ import (
 // does not count: some containers have an init that is late to bury it, or none. Where ps does not know these
 // options, it does count. Not every sleep knows fractions.
 const endGroup = `left() {
-	kill -0 "-$1" 2>/dev/null || return
-	ps -A -o pgid= -o stat= 2>/dev/null | awk -v g="$1" '$1 == g && $2 !~ /^Z/ { n++ } END { exit !(n || !NR) }'
+	kill -0 "-$group" 2>/dev/null || return
+	ps -A -o pgid= -o stat= 2>/dev/null | awk -v g="$group" '$1 == g && $2 !~ /^Z/ { n++ } END { exit !(n || !NR) }'
 }
-kill -TERM "-$1" 2>/dev/null || exit 0
-for pause in 0.1 0.1 0.2 0.3 0.4 0.9; do
-	left "$1" || exit 0
-	sleep $pause 2>/dev/null || { sleep 2; break; }
-done
-kill -KILL "-$1" 2>/dev/null
-exit 0`
+wait_for() {
+	for pause; do
+		left || exit 0
+		sleep $pause 2>/dev/null || sleep 1
+	done
+}
+group=$1
+kill -TERM "-$group" 2>/dev/null || exit 0
+wait_for 0.1 0.1 0.2 0.3 0.4 0.9
+kill -KILL "-$group" 2>/dev/null
+wait_for 0.1 0.2 0.4
+exit 1`
 
 // stopping is how long ending a command may take: the grace of endGroup, and two round trips.
 var stopping = 4 * time.Second

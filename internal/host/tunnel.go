@@ -27,9 +27,15 @@ func (h *Host) DialContext(ctx context.Context, network, addr string) (net.Conn,
 		return nil, h.explainRefusal(ctx, c, network, addr, err)
 	}
 	near, far := net.Pipe()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed { // nobody would wait for the copying
+		channel.Close()
+		return nil, h.errClosed()
+	}
 	var once sync.Once
 	shut := func() { once.Do(func() { channel.Close(); far.Close() }) }
-	h.tasks.Go(func() { defer shut(); _, _ = io.Copy(far, channel) })
+	h.tasks.Go(func() { _, _ = io.Copy(far, channel) })
 	h.tasks.Go(func() { defer shut(); _, _ = io.Copy(channel, far) })
 	return &tunnel{Conn: near, conn: c, remote: address{network, addr}}, nil
 }

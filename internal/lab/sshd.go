@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,23 +50,26 @@ func StartSSHD(ctx context.Context, name, dir, authorized string, extra ...strin
 	}
 }
 
-// Stop ends the server and every connection it has. It does nothing where it no longer runs.
+// Stop ends the server and every connection it has, and returns when they have ended: none writes to Dir any
+// more. It does nothing where the server no longer runs.
 func (s *SSHD) Stop() error {
 	if !s.running() {
 		return nil
 	}
-	// Killing the listener leaves its connections, each a child and a session of its own.
-	for _, pid := range append(children(s.PID), s.PID) {
-		_ = syscall.Kill(pid, syscall.SIGTERM)
+	// Killing the listener leaves its connections, each a child with a session of its own. While it is stopped
+	// it gets no more of them.
+	_ = syscall.Kill(s.PID, syscall.SIGSTOP)
+	pids := append(children(s.PID), s.PID)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, signal)
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
+		if gone(pids, 5*time.Second) {
+			return nil
+		}
 	}
-	if s.gone(5 * time.Second) {
-		return nil
-	}
-	_ = syscall.Kill(s.PID, syscall.SIGKILL)
-	if s.gone(5 * time.Second) {
-		return nil
-	}
-	return fmt.Errorf("stopping sshd %s: process %d does not end", s.Name, s.PID)
+	return fmt.Errorf("stopping sshd %s: process %d or its connections do not end", s.Name, s.PID)
 }
 
 // findSSHD returns sshd's absolute path: it starts itself again for each connection, and refuses a relative one.
@@ -177,6 +181,9 @@ func (s *SSHD) config(extra []string) (string, error) {
 		pam = "yes"
 	}
 	lines := append([]string{}, extra...)
+	// bash reads ~/.bashrc for every command that sshd starts, unless it is not the outermost shell. The start
+	// files of this machine's user are not those of the hosts that it stands for, and can take long.
+	lines = append(lines, "SetEnv SHLVL=1")
 	lines = append(lines,
 		"Port "+strconv.Itoa(s.Port),
 		"ListenAddress 127.0.0.1",
@@ -225,9 +232,13 @@ func (s *SSHD) running() bool {
 	return err == nil && strings.Contains(string(out), s.file("sshd_config"))
 }
 
-func (s *SSHD) gone(patience time.Duration) bool {
+// gone waits until none of the processes is more than a zombie.
+func gone(pids []int, patience time.Duration) bool {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if !s.running() {
+		if !slices.ContainsFunc(pids, func(pid int) bool {
+			stat, err := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+			return err == nil && !strings.HasPrefix(string(stat), "Z")
+		}) {
 			return true
 		}
 	}

@@ -205,28 +205,35 @@ func restoreError(what string, err error) error {
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("pg_restore %s: %w", what, err)
 	}
-	hint := ""
-	switch {
-	case strings.Contains(exit.Stderr, "unsupported version"):
-		hint = "pg_restore on staging is older than the pg_dump that made the backup: install the newer client and name its folder in postgres_bin"
-	case strings.Contains(exit.Stderr, "must be superuser") || strings.Contains(exit.Stderr, "permission denied to create extension"):
-		hint = "only a superuser may create this on staging: create it once in template1, or make the extension trusted"
-	case strings.Contains(exit.Stderr, "is not available"):
-		hint = "install that extension's package on " + exit.Host
-	case regexp.MustCompile(`role ".*" does not exist`).MatchString(exit.Stderr):
-		hint = "create that role on " + exit.Host + ": CREATE ROLE … NOLOGIN"
-	case strings.Contains(exit.Stderr, "could not create unique index"):
-		hint = "a mask made two values equal, or the backup's own rows are: the index above says where"
+	code, hint := run.Unfit, ""
+	if what == postData {
+		code = run.Unclean // what cannot be built over loaded rows leaves the masks unproven
 	}
-	return run.Fail(codeOfRestore(what), hint, "pg_restore %s on %s: %s", what, exit.Host, errorLines(exit.Stderr))
+	for _, k := range known {
+		if k.stderr.MatchString(exit.Stderr) {
+			hint = fmt.Sprintf(k.hint, exit.Host)
+			if k.code != 0 {
+				code = k.code
+			}
+			break
+		}
+	}
+	return run.Fail(code, hint, "pg_restore %s on %s: %s", what, exit.Host, errorLines(exit.Stderr))
 }
 
-// codeOfRestore: indexes and constraints that cannot be built over loaded rows leave the masks unproven.
-func codeOfRestore(what string) run.Code {
-	if strings.Contains(what, "post-data") && !strings.Contains(what, "--schema-only") {
-		return run.Unclean
-	}
-	return run.Unfit
+// known are failures of pg_restore whose next step is known; %s is the host. Without a code it is the step's.
+var known = []struct {
+	stderr *regexp.Regexp
+	code   run.Code
+	hint   string
+}{
+	{regexp.MustCompile("unsupported version"), 0, "pg_restore on %s is older than the pg_dump that made the backup: install the newer client and name its folder in postgres_bin"},
+	{regexp.MustCompile("must be superuser|permission denied to create extension"), 0, "only a superuser may create this on %s: create it once in template1"},
+	{regexp.MustCompile("is not available"), 0, "install that extension's package on %s"},
+	{regexp.MustCompile(`role ".*" does not exist`), 0, "create that role on %s: CREATE ROLE … NOLOGIN"},
+	{regexp.MustCompile("could not create unique index"), 0, "a mask made two values equal, or the backup's own rows are; the index above says where (%s is as it was)"},
+	{regexp.MustCompile("No space left on device"), run.Unreachable, "make room on %s"},
+	{regexp.MustCompile("connection to server .* failed|server closed the connection|terminating connection"), run.Unreachable, "is PostgreSQL on %s up? Its log says more"},
 }
 
 // loadError says why rows of a table could not be loaded, without any of them: the server's CONTEXT and DETAIL
@@ -236,8 +243,13 @@ func loadError(table string, err error) error {
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("loading %s: %w", table, err)
 	}
-	return run.Fail(run.Unfit, "the message's values are left out, they are rows of production; the same restore by hand shows them",
-		"loading %s on %s: %s", table, exit.Host, withoutValues(errorLines(exit.Stderr)))
+	code, hint := run.Unfit, "the message's values are left out, they are rows of production; the same restore by hand shows them"
+	for _, k := range known {
+		if k.code != 0 && k.stderr.MatchString(exit.Stderr) {
+			code, hint = k.code, fmt.Sprintf(k.hint, exit.Host)
+		}
+	}
+	return run.Fail(code, hint, "loading %s on %s: %s", table, exit.Host, withoutValues(errorLines(exit.Stderr)))
 }
 
 // errorLines keeps pg_restore's lines about errors and the commands they are about.

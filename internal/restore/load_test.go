@@ -26,6 +26,15 @@ func TestAFailedLoadNeverShowsARow(t *testing.T) {
 	}
 }
 
+func TestAFullDiskIsStagingsFaultAndNotTheBackups(t *testing.T) {
+	exit := &host.ExitError{Host: "staging", Stderr: `pg_restore: error: COPY failed for table "t": ERROR:  could not extend file "base/1/2": No space left on device`}
+	for _, err := range []error{loadError("t", exit), restoreError(postData, exit), restoreError("--schema-only", exit)} {
+		if run.CodeOf(err) != run.Unreachable || run.HintOf(err) != "make room on staging" {
+			t.Errorf("%v: exit %d, hint %q", err, run.CodeOf(err), run.HintOf(err))
+		}
+	}
+}
+
 func TestWhatPgRestoreMissesIsSaidWithTheNextStep(t *testing.T) {
 	for stderr, hint := range map[string]string{
 		"pg_restore: error: unsupported version (1.16) in file header":                                           "newer client",
@@ -35,7 +44,7 @@ func TestWhatPgRestoreMissesIsSaidWithTheNextStep(t *testing.T) {
 		"pg_restore: error: could not execute query: ERROR:  permission denied to create extension \"file_fdw\"": "only a superuser",
 	} {
 		err := restoreError("--section=post-data", &host.ExitError{Host: "staging", Stderr: stderr})
-		if !strings.Contains(run.HintOf(err), hint) {
+		if run.CodeOf(err) != run.Unclean || !strings.Contains(run.HintOf(err), hint) {
 			t.Errorf("%s\nhint %q does not say %q", stderr, run.HintOf(err), hint)
 		}
 	}

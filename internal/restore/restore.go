@@ -178,14 +178,17 @@ func (r *Restore) drop(ctx context.Context) error {
 	return r.Staging.Drop(ctx, conn, r.Database)
 }
 
-// schema runs pg_restore for objects without rows.
+// postData is the section of indexes, constraints and triggers.
+const postData = "--section=post-data"
+
+// schema runs pg_restore for objects without rows; the first option says which.
 func (r *Restore) schema(ctx context.Context, options ...string) error {
 	cmd, err := r.Staging.Command(ctx, postgres.RestoreArgs(r.Staging.Spec, r.Database, r.dir, options...), nil)
 	if err != nil {
 		return err
 	}
 	if err := r.Staging.Host.Run(ctx, cmd); err != nil {
-		return restoreError(strings.Join(options, " "), err)
+		return restoreError(options[0], err)
 	}
 	return nil
 }
@@ -194,7 +197,7 @@ func (r *Restore) schema(ctx context.Context, options ...string) error {
 // and collects statistics. A unique index or foreign key that fails here proves that a mask was wrong.
 func (r *Restore) Finish(ctx context.Context) error {
 	err := r.Target.Step(ctx, "indexes and constraints", func(ctx context.Context, s *run.Step) error {
-		return r.schema(ctx, "--section=post-data", fmt.Sprintf("--jobs=%d", indexJobs))
+		return r.schema(ctx, postData, fmt.Sprintf("--jobs=%d", indexJobs))
 	})
 	if err != nil {
 		return err

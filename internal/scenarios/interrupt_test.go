@@ -34,13 +34,9 @@ func TestSIGTERMEndsAResetAsCtrlCDoes(t *testing.T) {
 }
 
 // interruptEach runs the target once for each step and sends the signal shortly after that step's line has been
-// printed, so within the next one. The backup host is far, so that no step is over before it is hit.
+// printed, so within the next one.
 func interruptEach(t *testing.T, target string, steps []string, signal syscall.Signal) {
 	dir := take(t)
-	if err := shared.Far(60 * time.Millisecond); err != nil {
-		t.Fatal(err)
-	}
-	defer shared.Far(0)
 	before, err := picture(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -161,18 +161,12 @@ func picture(dir string) (map[string]string, error) {
 		p["databases of "+c.Name] = names
 		for line := range strings.Lines(names) {
 			name, _, _ := strings.Cut(line, " ")
-			if strings.HasPrefix(name, "template") {
+			if strings.HasPrefix(name, "template") || name == "postgres" {
 				continue
 			}
-			out, err := exec.CommandContext(ctx, filepath.Join(c.Bin, "pg_dump"), "-h", c.Socket, "-p", strconv.Itoa(c.Port), "-U", "postgres",
-				"--restrict-key=test", name).Output()
-			if err != nil {
-				out, err = exec.CommandContext(ctx, filepath.Join(c.Bin, "pg_dump"), "-h", c.Socket, "-p", strconv.Itoa(c.Port), "-U", "postgres", name).Output()
+			if p[c.Name+"/"+name], err = content(ctx, c, name); err != nil {
+				return nil, err
 			}
-			if err != nil {
-				return nil, fmt.Errorf("dumping %s: %w", name, err)
-			}
-			p[c.Name+"/"+name] = fmt.Sprintf("%x", sha256.Sum256(out))
 		}
 	}
 	if err := pictureFiles(p, filepath.Join(dir, "backups"), true); err != nil {
@@ -185,6 +179,17 @@ func picture(dir string) (map[string]string, error) {
 	}
 	return p, nil
 }
+
+// content is a hash of everything in a database. pg_dump puts a random word behind \restrict and \unrestrict.
+func content(ctx context.Context, c *lab.Cluster, database string) (string, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(c.Bin, "pg_dump"), "-h", c.Socket, "-p", strconv.Itoa(c.Port), "-U", "postgres", database).Output()
+	if err != nil {
+		return "", fmt.Errorf("dumping %s: %w", database, err)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(restrict.ReplaceAll(out, nil))), nil
+}
+
+var restrict = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
 func pictureFiles(p map[string]string, root string, content bool) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
