@@ -93,14 +93,6 @@ func (h *Host) State(elem ...string) string {
 	return path.Join(append([]string{h.Path(folder)}, elem...)...)
 }
 
-// Bin is the PostgreSQL program to call for tool: from the inventory's postgres_bin, else from the host's PATH.
-func (h *Host) Bin(tool string) string {
-	if h.spec.PostgresBin == "" {
-		return tool
-	}
-	return path.Join(h.Path(h.spec.PostgresBin), tool)
-}
-
 func (h *Host) errClosed() error { return fmt.Errorf("the connection to %s is closed", h.spec.Name) }
 
 // maxJumps ends a circle of jump hosts.

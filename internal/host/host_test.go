@@ -168,15 +168,9 @@ func TestPathsAreBelowTheRemoteHome(t *testing.T) {
 	if got := h.State("locks", "shop"); got != "/home/deploy/.rehearsal/locks/shop" {
 		t.Errorf("State is %q", got)
 	}
-	if got := h.Bin("psql"); got != "psql" {
-		t.Errorf("Bin is %q", got)
-	}
-	h.spec = &inventory.Host{State: "~/state of ours", PostgresBin: "/usr/lib/postgresql/15/bin"}
+	h.spec = &inventory.Host{State: "~/state of ours"}
 	if got := h.State(); got != "/home/deploy/state of ours" {
 		t.Errorf("State is %q", got)
-	}
-	if got := h.Bin("psql"); got != "/usr/lib/postgresql/15/bin/psql" {
-		t.Errorf("Bin is %q", got)
 	}
 }
 

@@ -324,7 +324,7 @@ func TestACommandOnASilentLineIsGivenUpWhenItIsCancelled(t *testing.T) {
 	group, ended := started(t, ctx, h, Cmd{Script: "echo $$; exec sleep 20"})
 	proxy.Stall(true)
 	cancel()
-	if err := wait(t, ended, 5*time.Second); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "may still run") {
+	if err := wait(t, ended, 7*time.Second); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "may still run") {
 		t.Errorf("got %v", err)
 	}
 	proxy.Stall(false)

@@ -30,9 +30,9 @@ exit 1`
 // stopping is how long ending a command may take: the grace of endGroup, and two round trips.
 var stopping = 4 * time.Second
 
-// stop ends the command's process group from a second session, because sshd passes signals of the first on
-// only for some users and to some commands, and returns why, wrapped. A command that cannot be
-// ended takes the connection with it, so that no writer or reader of the caller stays in use.
+// stop ends the command's process group and returns why, wrapped. It does so from a second session, because sshd
+// passes the signals of the first on only for some users and to some commands. A command that cannot be ended
+// takes the connection with it, so that no reader or writer of the caller stays in use.
 func (p *process) stop(done <-chan error, why error) error {
 	why = fmt.Errorf("%s on %s: %w", p.cmd, p.host.spec.Name, why)
 	ctx, cancel := context.WithTimeout(context.Background(), stopping)

@@ -35,7 +35,7 @@ func (h *Host) DialContext(ctx context.Context, network, addr string) (net.Conn,
 	}
 	var once sync.Once
 	shut := func() { once.Do(func() { channel.Close(); far.Close() }) }
-	h.tasks.Go(func() { _, _ = io.Copy(far, channel) })
+	h.tasks.Go(func() { defer shut(); _, _ = io.Copy(far, channel) })
 	h.tasks.Go(func() { defer shut(); _, _ = io.Copy(channel, far) })
 	return &tunnel{Conn: near, conn: c, remote: address{network, addr}}, nil
 }
