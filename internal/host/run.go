@@ -20,7 +20,7 @@ import (
 // Run runs a command and returns when it has ended. A status other than 0 is an *ExitError; a connection that
 // was lost a *run.Error with code Unreachable, which wraps io.ErrUnexpectedEOF.
 //
-// When ctx ends, Stdin fails or Stdout takes no more, the command's process group gets SIGTERM and, 2 seconds
+// When ctx ends, Stdin fails or Stdout takes no more, the command's process group gets SIGTERM and, a second
 // later, SIGKILL; Run returns that error, wrapped, once the group is gone, after 4 seconds at most. A process
 // that has left its group (setsid) goes on. What Stdin's Read or Stdout's Write are doing then is waited for
 // one second more: an end of Stdin that comes late would be taken for the end of the data.

@@ -7,24 +7,30 @@ import (
 	"time"
 )
 
-// endGroup ends the process group $1: SIGTERM, and SIGKILL for what is left of it after 2 seconds. A zombie
+// endGroup ends the process group $1: SIGTERM, and SIGKILL for what is left of it a good second later. A zombie
 // does not count: some containers have an init that is late to bury it, or none. Where ps does not know these
-// options, it does count. Not every sleep knows fractions.
+// options, it does count. ps is asked late, because a busy host is slow to answer it. Not every sleep knows
+// fractions.
 const endGroup = `left() {
 	kill -0 "-$group" 2>/dev/null || return
-	ps -A -o pgid= -o stat= 2>/dev/null | awk -v g="$group" '$1 == g && $2 !~ /^Z/ { n++ } END { exit !(n || !NR) }'
+	[ "$1" = soon ] || ps -A -o pgid= -o stat= 2>/dev/null |
+		awk -v g="$group" '$1 == g && $2 !~ /^Z/ { n++ } END { exit !(n || !NR) }'
 }
 wait_for() {
+	when=$1
+	shift
 	for pause; do
-		left || exit 0
 		sleep $pause 2>/dev/null || sleep 1
+		left $when || exit 0
 	done
 }
 group=$1
 kill -TERM "-$group" 2>/dev/null || exit 0
-wait_for 0.1 0.1 0.2 0.3 0.4 0.9
+wait_for soon 0.02 0.05 0.1 0.2
+wait_for late 0.3 0.5
 kill -KILL "-$group" 2>/dev/null
-wait_for 0.1 0.2 0.4
+wait_for soon 0.02 0.05
+wait_for late 0.1 0.3
 exit 1`
 
 // stopping is how long ending a command may take: the grace of endGroup, and two round trips.
