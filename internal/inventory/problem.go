@@ -10,6 +10,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"rehearsal/internal/source"
 )
 
 // problem is one thing that is wrong at one place. Line and column count from 1, columns in characters.
@@ -74,8 +76,8 @@ func (r *reader) messages() []string {
 	messages := make([]string, len(r.problems))
 	for i, p := range r.problems {
 		line := strings.Map(printable, r.lines[p.line-1])
-		messages[i] = fmt.Sprintf("%s:%d:%d: %s\n    %s\n    %s^", r.file, p.line, p.column,
-			strings.Map(printable, p.text), line, margin(line, p.column))
+		messages[i] = fmt.Sprintf("%s:%d:%d: %s\n    %s\n    %s", r.file, p.line, p.column,
+			strings.Map(printable, p.text), line, source.Caret(line, p.column))
 	}
 	return messages
 }
@@ -86,55 +88,4 @@ func printable(c rune) rune {
 		return c
 	}
 	return utf8.RuneError
-}
-
-// margin is as wide as what stands before column, tabs included.
-func margin(line string, column int) string {
-	before := []rune(line)
-	before = before[:min(column-1, len(before))]
-	return strings.Map(func(c rune) rune {
-		if c == '\t' {
-			return c
-		}
-		return ' '
-	}, string(before))
-}
-
-// suggest names the known word that s was probably meant to be.
-func suggest(s string, known []string) string {
-	best, bound := "", min(3, len(s)) // two slips of the pen, and never a wholly different word
-	for _, k := range known {
-		d := distance(s, k)
-		if s != "" && (strings.HasPrefix(k, s) || strings.HasPrefix(s, k)) {
-			d = min(d, 2)
-		}
-		if d < bound {
-			best, bound = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := corner
-			if a[i] != b[j] {
-				change++
-			}
-			corner = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -6,6 +6,8 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"rehearsal/internal/source"
 )
 
 // reader walks the syntax tree of one YAML file by tables of keys. It collects every problem instead of stopping at the
@@ -81,7 +83,7 @@ func (r *reader) unknown(q pair, table []key) {
 	for i, k := range table {
 		known[i] = k.name
 	}
-	r.fail(q.key, "unknown key %q; known keys: %s%s", q.name, strings.Join(known, ", "), suggest(q.name, known))
+	r.fail(q.key, "unknown key %q; known keys: %s%s", q.name, strings.Join(known, ", "), source.DidYouMean(q.name, known))
 }
 
 // named reads a mapping whose keys are names that people give to things, in the order of the file.

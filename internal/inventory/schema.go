@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"rehearsal/internal/source"
 )
 
 // schema is hosts.yaml as tables: a function for each section, a row for each key. A key that is left out keeps the
@@ -187,7 +189,7 @@ func (s *schema) hostAs(role Role) func(string) (*Host, error) {
 			return nil, nil
 		case !ok:
 			known := slices.Sorted(maps.Keys(s.inv.Hosts))
-			return nil, fmt.Errorf("there is no host %q; hosts has %s%s", name, strings.Join(known, ", "), suggest(name, known))
+			return nil, fmt.Errorf("there is no host %q; hosts has %s%s", name, strings.Join(known, ", "), source.DidYouMean(name, known))
 		case h.Role != role && h.Role != "":
 			return nil, fmt.Errorf("a host with the role %s is needed, and %s has the role %s; a host has one role", role, name, h.Role)
 		}

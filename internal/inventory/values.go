@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rehearsal/internal/source"
 )
 
 // misreadings are the texts that some version of YAML takes for something else than a string, unless they are quoted.
@@ -87,7 +89,7 @@ func oneOf[T ~string](words ...T) func(string) (T, error) {
 		for i, w := range words {
 			known[i] = string(w)
 		}
-		return "", fmt.Errorf("%q is none of %s%s", s, strings.Join(known, ", "), suggest(s, known))
+		return "", fmt.Errorf("%q is none of %s%s", s, strings.Join(known, ", "), source.DidYouMean(s, known))
 	}
 }
 

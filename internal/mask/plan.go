@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rehearsal/internal/postgres"
+	"rehearsal/internal/source"
 )
 
 // Plan says what happens to every table of a schema.
@@ -87,7 +88,7 @@ func (p *planner) columns(t postgres.Table, rule *rule) {
 	}
 	for _, e := range rule.columns {
 		if !slices.Contains(names, e.column) {
-			p.add(e.at, "remove it", "%s.%s is not in the backup%s", rule.table, e.column, didYouMean(e.column, names))
+			p.add(e.at, "remove it", "%s.%s is not in the backup%s", rule.table, e.column, source.DidYouMean(e.column, names))
 		}
 	}
 }
@@ -100,7 +101,7 @@ func (p *planner) strangers() {
 	}
 	for _, rule := range p.rules.tables {
 		if !slices.Contains(names, rule.table) {
-			p.add(rule.at, "remove it", "%s is not in the backup%s", rule.table, didYouMean(rule.table, names))
+			p.add(rule.at, "remove it", "%s is not in the backup%s", rule.table, source.DidYouMean(rule.table, names))
 		}
 	}
 }

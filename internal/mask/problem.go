@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rehearsal/internal/run"
+	"rehearsal/internal/source"
 )
 
 // place is a position in columns.yaml, counted from 1; the zero place is nowhere.
@@ -68,65 +69,10 @@ func (p *problems) render(one problem) string {
 	if one.at.line > 0 && one.at.line <= len(p.source) {
 		line := p.source[one.at.line-1]
 		margin := fmt.Sprintf("%5d | ", one.at.line)
-		fmt.Fprintf(&b, "\n%s%s\n%s^", margin, line, strings.Repeat(" ", len(margin))+indent(line, one.at.column-1))
+		fmt.Fprintf(&b, "\n%s%s\n%s", margin, line, strings.Repeat(" ", len(margin))+source.Caret(line, one.at.column))
 	}
 	if one.fix != "" {
 		b.WriteString("\n      " + one.fix)
 	}
 	return b.String()
-}
-
-// indent is as wide as the first n characters of line: blanks, with tabs where the line has them.
-func indent(line string, n int) string {
-	var b strings.Builder
-	for i, r := range []rune(line) {
-		switch {
-		case i == n:
-			return b.String()
-		case r == '\t':
-			b.WriteByte('\t')
-		default:
-			b.WriteByte(' ')
-		}
-	}
-	return b.String()
-}
-
-// nearest returns the candidate that is at most two typing errors away from word, or "".
-func nearest(word string, candidates []string) string {
-	best, distance := "", 3
-	for _, c := range candidates {
-		if d := editDistance(word, c); d < distance && d < len(c) {
-			best, distance = c, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's: insertions, deletions and replacements that make b of a.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// didYouMean is the end of a message about an unknown word.
-func didYouMean(word string, candidates []string) string {
-	if n := nearest(word, candidates); n != "" {
-		return fmt.Sprintf("; did you mean %s?", n)
-	}
-	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"rehearsal/internal/postgres"
+	"rehearsal/internal/source"
 )
 
 // Rules is a parsed columns.yaml. The zero value has no rules.
@@ -305,7 +306,7 @@ func verbNamed(word string) *Verb {
 
 // knownVerbs is the end of a message about an unknown verb: the nearest one, or all.
 func knownVerbs(word string, among []*Verb) string {
-	if suggestion := didYouMean(word, verbNames(among)); suggestion != "" {
+	if suggestion := source.DidYouMean(word, verbNames(among)); suggestion != "" {
 		return suggestion
 	}
 	return "; the verbs are " + listing(verbNames(among), "and")

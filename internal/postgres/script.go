@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rehearsal/internal/host"
+	"rehearsal/internal/source"
 )
 
 // Script is a file of SQL for psql: meta-commands and several statements are fine.
@@ -167,6 +168,6 @@ func queryError(file, text string, offset int, err error) error {
 	before := string(runes[:position])
 	line := strings.Count(before, "\n") + 1
 	column := len([]rune(before[strings.LastIndex(before, "\n")+1:])) + 1
-	source := strings.Split(text, "\n")[line-1]
-	return fmt.Errorf("%s:%d:%d: %s (SQLSTATE %s)\n%s\n%s^", file, line, column, pg.Message, pg.Code, source, strings.Repeat(" ", column-1))
+	excerpt := strings.Split(text, "\n")[line-1]
+	return fmt.Errorf("%s:%d:%d: %s (SQLSTATE %s)\n%s\n%s", file, line, column, pg.Message, pg.Code, excerpt, source.Caret(excerpt, column))
 }
