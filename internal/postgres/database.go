@@ -66,6 +66,8 @@ func (s *Server) createError(database, owner string, err error) error {
 		hint = fmt.Sprintf("as superuser on %s: GRANT %s TO %s", s.Host.Name(), Ident(owner), Ident(s.Spec.User))
 	case strings.Contains(pg.Message, "does not exist"):
 		hint = fmt.Sprintf("create the owner named in the inventory on %s: CREATE ROLE %s", s.Host.Name(), Ident(owner))
+	case pg.Code == "53100": // disk_full
+		hint = "make room on " + s.Host.Name()
 	case strings.Contains(pg.Message, "locale"):
 		hint = "generate that locale on " + s.Host.Name() + " (dpkg-reconfigure locales) and restart PostgreSQL"
 	}

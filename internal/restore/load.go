@@ -232,7 +232,7 @@ var known = []struct {
 	{regexp.MustCompile("is not available"), 0, "install that extension's package on %s"},
 	{regexp.MustCompile(`role ".*" does not exist`), 0, "create that role on %s: CREATE ROLE … NOLOGIN"},
 	{regexp.MustCompile("could not create unique index"), 0, "a mask made two values equal, or the backup's own rows are; the index above says where (%s is as it was)"},
-	{regexp.MustCompile("No space left on device"), run.Unreachable, "make room on %s"},
+	{regexp.MustCompile("No space left on device|could not extend file"), run.Unreachable, "make room on %s"},
 	{regexp.MustCompile("connection to server .* failed|server closed the connection|terminating connection"), run.Unreachable, "is PostgreSQL on %s up? Its log says more"},
 }
 
