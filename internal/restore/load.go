@@ -77,19 +77,24 @@ type stream struct {
 	entry archive.Entry
 	file  archive.File
 	table string
+	fault run.Code // of rows that do not load: the mask's where there is one, else the backup's
 }
 
 // wanted lists the tables to load, largest first, so that the longest is not the last to start.
 func (r *Restore) wanted() (streams []stream, bytes int64) {
-	truncated := map[string]bool{}
+	planned := map[string]mask.Table{}
 	for _, t := range r.Plan.Tables {
-		truncated[t.Qualified()] = t.Truncate
+		planned[t.Qualified()] = t
 	}
 	for _, e := range r.toc.Data() {
 		name := postgres.Qualify(e.Namespace, e.Tag)
 		file, _ := r.dataFile(e)
-		if !truncated[name] {
-			streams = append(streams, stream{entry: e, file: file, table: name})
+		fault := run.Unfit
+		if len(planned[name].Masked) > 0 {
+			fault = run.Unclean
+		}
+		if !planned[name].Truncate {
+			streams = append(streams, stream{entry: e, file: file, table: name, fault: fault})
 			bytes += file.Bytes
 		}
 	}
@@ -162,7 +167,7 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 		return err
 	}
 	if loadErr != nil {
-		return loadError(t.table, loadErr)
+		return loadError(t, loadErr)
 	}
 	return nil
 }
@@ -238,18 +243,21 @@ var known = []struct {
 
 // loadError says why rows of a table could not be loaded, without any of them: the server's CONTEXT and DETAIL
 // quote rows, and messages quote values.
-func loadError(table string, err error) error {
+func loadError(t stream, err error) error {
 	var exit *host.ExitError
 	if !errors.As(err, &exit) {
-		return fmt.Errorf("loading %s: %w", table, err)
+		return fmt.Errorf("loading %s: %w", t.table, err)
 	}
-	code, hint := run.Unfit, "the message's values are left out, they are rows of production; the same restore by hand shows them"
+	code, hint := t.fault, "does a mask in columns.yaml fit its column? Values are left out of the message: they are production's"
+	if code == run.Unfit {
+		hint = "values are left out of the message: they are production's; pg_restore of the backup by hand shows them"
+	}
 	for _, k := range known {
 		if k.code != 0 && k.stderr.MatchString(exit.Stderr) {
 			code, hint = k.code, fmt.Sprintf(k.hint, exit.Host)
 		}
 	}
-	return run.Fail(code, hint, "loading %s on %s: %s", table, exit.Host, withoutValues(errorLines(exit.Stderr)))
+	return run.Fail(code, hint, "loading %s on %s: %s", t.table, exit.Host, withoutValues(errorLines(exit.Stderr)))
 }
 
 // errorLines keeps pg_restore's lines about errors and the commands they are about.

@@ -15,7 +15,7 @@ func TestAFailedLoadNeverShowsARow(t *testing.T) {
 		"pg_restore: error: COPY failed for table \"users\": ERROR:  value Anna \"Schmidt\nsecond line Anna\" is bad\nDETAIL:  Failing row contains (1, Anna).":                            `error: COPY failed for table "users": ERROR:  value Anna …`,
 		"pg_restore: error: COPY failed for table \"users\": ERROR:  new row for relation \"users\" violates check constraint \"c\"\nDETAIL:  Failing row contains (Anna).":                `error: COPY failed for table "users": ERROR:  new row for relation "users" violates check constraint "c"`,
 	} {
-		err := loadError("public.users", &host.ExitError{Host: "staging", Stderr: stderr})
+		err := loadError(stream{table: "public.users", fault: run.Unclean}, &host.ExitError{Host: "staging", Stderr: stderr})
 		if got := err.Error(); got != "loading public.users on staging: "+want {
 			t.Errorf("got %s, want %s", got, want)
 		}
@@ -28,7 +28,7 @@ func TestAFailedLoadNeverShowsARow(t *testing.T) {
 
 func TestAFullDiskIsStagingsFaultAndNotTheBackups(t *testing.T) {
 	exit := &host.ExitError{Host: "staging", Stderr: `pg_restore: error: COPY failed for table "t": ERROR:  could not extend file "base/1/2": No space left on device`}
-	for _, err := range []error{loadError("t", exit), restoreError(postData, exit), restoreError("--schema-only", exit)} {
+	for _, err := range []error{loadError(stream{table: "t", fault: run.Unfit}, exit), restoreError(postData, exit), restoreError("--schema-only", exit)} {
 		if run.CodeOf(err) != run.Unreachable || run.HintOf(err) != "make room on staging" {
 			t.Errorf("%v: exit %d, hint %q", err, run.CodeOf(err), run.HintOf(err))
 		}

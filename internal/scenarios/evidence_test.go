@@ -180,7 +180,7 @@ func TestALoadThatFailsHalfWayLeavesNoRawByteOnStagingOrInOurOutput(t *testing.T
 	}
 	c := mage(dir, "staging:reset")
 	out, _ := c.CombinedOutput()
-	if c.ProcessState.ExitCode() != 3 || !strings.Contains(string(out), "loading public.customers on staging") {
+	if c.ProcessState.ExitCode() != 4 || !strings.Contains(string(out), "loading public.customers on staging") {
 		t.Errorf("exit code %d\n%s", c.ProcessState.ExitCode(), out)
 	}
 	for _, value := range strings.Split(query(t, shared.Production, "shop", "SELECT email FROM customers UNION SELECT full_name FROM customers"), "\n") {
