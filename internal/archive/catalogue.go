@@ -26,7 +26,7 @@ type Verdict string
 const (
 	Verified Verdict = "verified" // restored, and its rows were counted
 	Sealed   Verdict = "sealed"   // created, not yet restored
-	Bad      Verdict = "bad"      // damaged, or a rehearsal of it failed
+	Bad      Verdict = "bad"      // damaged, empty, or of another server
 )
 
 // Backup is one backup as the catalogue shows it.

@@ -162,7 +162,9 @@ func (r *tocReader) nullable() (s string, null bool) {
 func (t *TOC) Data() []Entry { return t.all("TABLE DATA") }
 
 // LargeObjects says whether the archive holds large objects.
-func (t *TOC) LargeObjects() bool { return len(t.all("BLOBS")) > 0 }
+func (t *TOC) LargeObjects() bool {
+	return len(t.all("BLOBS")) > 0 || len(t.all("BLOB")) > 0 || len(t.all("BLOB METADATA")) > 0
+}
 
 // Sequences returns the entries that set sequences to their last values.
 func (t *TOC) Sequences() []Entry { return t.all("SEQUENCE SET") }
@@ -175,7 +177,8 @@ func (t *TOC) Grants() []string {
 			continue // the target's own are carried over
 		}
 		for _, s := range strings.Split(e.Defn, ";\n") {
-			if s = strings.TrimSpace(s); s != "" {
+			// The session's authorization is a superuser's to set; RESET would also undo SET ROLE.
+			if s = strings.TrimSpace(s); s != "" && !strings.Contains(s, "SESSION AUTHORIZATION") {
 				statements = append(statements, s)
 			}
 		}

@@ -202,7 +202,7 @@ func (c *creation) judge() error {
 		return nil
 	}
 	if problems := shrunk(c.last.Manifest.Tables, m.Tables, c.db.Backups.MaxShrink); len(problems) > 0 {
-		return run.Fail(run.Unfit, "if this is meant, raise max_shrink in the inventory for one backup",
+		return run.Fail(run.Unfit, "if this is meant, raise max_shrink in the inventory for one backup; 100% accepts anything",
 			"%s has lost rows since backup %s (max_shrink is %g%%):\n  %s", source, c.last.ID, c.db.Backups.MaxShrink*100, strings.Join(problems, "\n  "))
 	}
 	return nil
@@ -225,9 +225,10 @@ func shrunk(before, now []postgres.TableRows, limit float64) (problems []string)
 		was += t.Rows
 		n, ok := rows[t.Name]
 		switch {
-		case !ok && t.Rows > 0:
+		case t.Rows < shrinkFloor || float64(n) >= float64(t.Rows)*(1-limit):
+		case !ok:
 			problems = append(problems, fmt.Sprintf("%s had %d rows and is gone", t.Name, t.Rows))
-		case t.Rows >= shrinkFloor && float64(n) < float64(t.Rows)*(1-limit):
+		default:
 			problems = append(problems, fmt.Sprintf("%s had %d rows and has %d", t.Name, t.Rows, n))
 		}
 	}
@@ -263,9 +264,23 @@ func (c *creation) dump(ctx context.Context, s *run.Step) error {
 	defer stop()
 	go c.watchSpool(watched, s)
 	if err := h.Run(ctx, cmd); err != nil {
-		return fmt.Errorf("pg_dump on %s: %w", h.Name(), err)
+		return dumpError(h.Name(), err)
 	}
 	return c.tx.Rollback(ctx)
+}
+
+// dumpError is pg_dump's own first error: its command line helps nobody.
+func dumpError(where string, err error) error {
+	var exit *host.ExitError
+	if errors.As(err, &exit) {
+		for line := range strings.Lines(exit.Stderr) {
+			if message, ok := strings.CutPrefix(line, "pg_dump: error: "); ok {
+				return run.Fail(run.Incomplete, "pg_read_all_data does not cover large objects and tables under row-level security: see the message",
+					"pg_dump on %s: %s", where, strings.TrimSpace(message))
+			}
+		}
+	}
+	return fmt.Errorf("pg_dump on %s: %w", where, err)
 }
 
 // roomFor refuses where the spool or the backup would fill a disk: the last backup's size and a fifth, or a

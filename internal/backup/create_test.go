@@ -10,18 +10,18 @@ import (
 )
 
 func TestShrinkingStopsABackupAndGrowthDoesNot(t *testing.T) {
-	before := []postgres.TableRows{{Name: "orders", Rows: 1000}, {Name: "jobs", Rows: 20}, {Name: "old", Rows: 5}, {Name: "empty", Rows: 0}}
+	before := []postgres.TableRows{{Name: "orders", Rows: 1000}, {Name: "jobs", Rows: 20}, {Name: "old", Rows: 500}, {Name: "empty", Rows: 0}}
 	for name, c := range map[string]struct {
 		now  []postgres.TableRows
 		want string
 	}{
 		"the same":         {before, ""},
-		"growth":           {[]postgres.TableRows{{Name: "orders", Rows: 9000}, {Name: "jobs", Rows: 20}, {Name: "old", Rows: 5}}, ""},
-		"a little less":    {[]postgres.TableRows{{Name: "orders", Rows: 801}, {Name: "jobs", Rows: 20}, {Name: "old", Rows: 5}}, ""},
-		"an empty queue":   {[]postgres.TableRows{{Name: "orders", Rows: 1000}, {Name: "jobs", Rows: 0}, {Name: "old", Rows: 5}}, ""},
-		"a table shrank":   {[]postgres.TableRows{{Name: "orders", Rows: 700}, {Name: "jobs", Rows: 900}, {Name: "old", Rows: 5}}, "orders had 1000 rows and has 700"},
-		"a table vanished": {[]postgres.TableRows{{Name: "orders", Rows: 1000}, {Name: "jobs", Rows: 20}}, "old had 5 rows and is gone"},
-		"all shrank":       {[]postgres.TableRows{{Name: "orders", Rows: 100}, {Name: "jobs", Rows: 0}, {Name: "old", Rows: 5}}, "all tables together had 1025 rows and have 105"},
+		"growth":           {[]postgres.TableRows{{Name: "orders", Rows: 9000}, {Name: "jobs", Rows: 20}, {Name: "old", Rows: 500}}, ""},
+		"a little less":    {[]postgres.TableRows{{Name: "orders", Rows: 801}, {Name: "jobs", Rows: 20}, {Name: "old", Rows: 500}}, ""},
+		"an empty queue":   {[]postgres.TableRows{{Name: "orders", Rows: 1000}, {Name: "jobs", Rows: 0}, {Name: "old", Rows: 500}}, ""},
+		"a table shrank":   {[]postgres.TableRows{{Name: "orders", Rows: 700}, {Name: "jobs", Rows: 900}, {Name: "old", Rows: 500}}, "orders had 1000 rows and has 700"},
+		"a table vanished": {[]postgres.TableRows{{Name: "orders", Rows: 1000}, {Name: "jobs", Rows: 20}}, "old had 500 rows and is gone"},
+		"all shrank":       {[]postgres.TableRows{{Name: "orders", Rows: 100}, {Name: "jobs", Rows: 0}, {Name: "old", Rows: 500}}, "all tables together had 1520 rows and have 600"},
 	} {
 		got := strings.Join(shrunk(before, c.now, 0.2), "; ")
 		if !strings.Contains(got, c.want) || (c.want == "") != (got == "") {

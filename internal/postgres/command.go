@@ -78,7 +78,8 @@ func tool(spec inventory.Server, name string) string {
 // Command makes one of the command lines above ready to run on the server's host: with the password, if
 // one is needed, and the settings for its sessions, both kept out of the process list.
 func (s *Server) Command(ctx context.Context, args []string, settings map[string]string) (host.Cmd, error) {
-	c := host.Cmd{Args: s.resolve(args), Secret: map[string]string{}}
+	// Messages are read by their English words.
+	c := host.Cmd{Args: s.resolve(args), Env: map[string]string{"LC_MESSAGES": "C"}, Secret: map[string]string{}}
 	password, err := s.findPassword(ctx)
 	if err != nil {
 		return c, err

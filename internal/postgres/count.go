@@ -2,10 +2,14 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rehearsal/internal/run"
 )
 
 // TableRows is the exact number of rows of one table.
@@ -37,7 +41,13 @@ func Count(ctx context.Context, conn *pgx.Conn, tables []Table) ([]TableRows, er
 		}
 		var i int
 		var count int64
-		if _, err := pgx.ForEachRow(rows, []any{&i, &count}, func() error { counts[i].Rows = count; return nil }); err != nil {
+		_, err = pgx.ForEachRow(rows, []any{&i, &count}, func() error { counts[i].Rows = count; return nil })
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege
+			return nil, run.Fail(run.Incomplete, "as superuser: GRANT pg_read_all_data, or for row-level security ALTER ROLE … BYPASSRLS, to our role",
+				"counting rows: %s", pg.Message)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("counting rows: %w", err)
 		}
 		parts = parts[n:]

@@ -41,14 +41,15 @@ func (s *Server) Create(ctx context.Context, conn *pgx.Conn, database, owner, wi
 	if with == "" {
 		with = "TEMPLATE = template0"
 	}
-	for _, sql := range []string{
-		"CREATE DATABASE " + name + " WITH OWNER = " + Ident(owner) + " " + with,
-		"COMMENT ON DATABASE " + name + " IS " + Literal(marker),
-		"REVOKE ALL ON DATABASE " + name + " FROM PUBLIC",
-	} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return s.createError(database, owner, err)
-		}
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name+" WITH OWNER = "+Ident(owner)+" "+with); err != nil {
+		return s.createError(database, owner, err)
+	}
+	// From here on it is there: marked, or gone again. Two statements, and no cancel between them.
+	ctx = context.WithoutCancel(ctx)
+	_, err := conn.Exec(ctx, "COMMENT ON DATABASE "+name+" IS "+Literal(marker)+"; REVOKE ALL ON DATABASE "+name+" FROM PUBLIC")
+	if err != nil {
+		conn.Exec(ctx, "DROP DATABASE "+name) // what it fails with is the same lack of rights
+		return s.createError(database, owner, err)
 	}
 	return nil
 }
@@ -206,7 +207,11 @@ func (s *Server) Swap(ctx context.Context, conn, ender *pgx.Conn, renames []Rena
 		if err == nil {
 			return nil
 		}
-		return run.Fail(max(run.CodeOf(err), run.Unexpected), s.holders(names), "swapping databases on %s: %w", s.Host.Name(), err)
+		hint := ""
+		if ctx.Err() != nil {
+			hint = s.holders(names)
+		}
+		return run.Fail(max(run.CodeOf(err), run.Unexpected), hint, "swapping databases on %s: %w", s.Host.Name(), err)
 	}
 }
 
@@ -257,7 +262,7 @@ func (s *Server) holders(names []string) string {
 func (s *Server) Replaceable(ctx context.Context, conn *pgx.Conn, spec inventory.Server) error {
 	var createdb, member, signal, owns bool
 	var owner string
-	err := conn.QueryRow(ctx, `SELECT r.rolcreatedb OR r.rolsuper, coalesce(pg_has_role(o.oid, 'MEMBER'), false),
+	err := conn.QueryRow(ctx, `SELECT r.rolcreatedb OR r.rolsuper, coalesce(pg_has_role(o.oid, 'MEMBER') AND pg_has_role(o.oid, 'USAGE'), false),
 		pg_has_role('pg_signal_backend', 'MEMBER'), coalesce(pg_has_role(d.datdba, 'USAGE'), true), coalesce(pg_get_userbyid(d.datdba)::text, '')
 		FROM pg_roles r LEFT JOIN pg_roles o ON o.rolname = $1 LEFT JOIN pg_database d ON d.datname = $2 WHERE r.rolname = current_user`,
 		spec.Owner, spec.Name).Scan(&createdb, &member, &signal, &owns, &owner)
@@ -271,7 +276,7 @@ func (s *Server) Replaceable(ctx context.Context, conn *pgx.Conn, spec inventory
 		sql string
 	}{
 		{createdb, "ALTER ROLE " + role + " CREATEDB"},
-		{member, "GRANT " + Ident(spec.Owner) + " TO " + role},
+		{member, "GRANT " + Ident(spec.Owner) + " TO " + role + "; ALTER ROLE " + role + " INHERIT"},
 		{signal, "GRANT pg_signal_backend TO " + role},
 		{owns || owner == spec.Owner, "ALTER DATABASE " + Ident(spec.Name) + " OWNER TO " + Ident(spec.Owner)},
 	} {
@@ -284,6 +289,20 @@ func (s *Server) Replaceable(ctx context.Context, conn *pgx.Conn, spec inventory
 	}
 	return run.Fail(run.Unreachable, fmt.Sprintf("as superuser on %s (the role %s must exist there): %s", s.Host.Name(), spec.Owner, strings.Join(grants, "; ")),
 		"the role %s on %s lacks rights to replace database %q", spec.User, s.Host.Name(), spec.Name)
+}
+
+// Ours fails with run.Unreachable where one of the databases exists and no run made it, or is not ours to rename.
+func (s *Server) Ours(ctx context.Context, conn *pgx.Conn, databases ...string) error {
+	var foreign string
+	err := conn.QueryRow(ctx, `SELECT coalesce(string_agg(quote_ident(datname), ', '), '') FROM pg_database WHERE datname = ANY ($1)
+		AND (shobj_description(oid, 'pg_database') IS DISTINCT FROM $2 OR NOT pg_has_role(datdba, 'USAGE'))`, databases, marker).Scan(&foreign)
+	if err != nil {
+		return fmt.Errorf("looking for databases on %s: %w", s.Host.Name(), err)
+	}
+	if foreign != "" {
+		return run.Fail(run.Unreachable, "rename it on "+s.Host.Name()+", then run again", "%s on %s is in the way, and no run of ours made it", foreign, s.Host.Name())
+	}
+	return nil
 }
 
 // LogsNoRows says whether the session's errors stay out of the server's log, where CONTEXT and DETAIL would

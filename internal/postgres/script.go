@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"rehearsal/internal/host"
 	"rehearsal/internal/source"
@@ -24,10 +26,11 @@ type Script struct {
 	Text    string
 }
 
-// Run runs the script in database as role, in one transaction, and returns the rows it prints. An SQL error
+// Run runs the script in database as role, in one transaction, and returns the rows it prints. A policy of row
+// security that would hide rows from it is an error. An SQL error
 // ends it, rolls back, and names the file and line; DETAIL and CONTEXT, which quote rows, are left out.
 func (s *Server) Run(ctx context.Context, database, role string, script Script) ([][]string, error) {
-	prelude := "SET ROLE " + Ident(role) + ";\n" + script.Prelude
+	prelude := "SET row_security = off;\nSET ROLE " + Ident(role) + ";\n" + script.Prelude
 	if !strings.HasSuffix(prelude, "\n") {
 		prelude += "\n"
 	}
@@ -35,7 +38,7 @@ func (s *Server) Run(ctx context.Context, database, role string, script Script) 
 	if err != nil {
 		return nil, err
 	}
-	c.Env = map[string]string{"LC_MESSAGES": "C", "PGCLIENTENCODING": "UTF8"}
+	c.Env["PGCLIENTENCODING"] = "UTF8"
 	c.Stdin = strings.NewReader(prelude + script.Text + "\n")
 	out, err := s.Host.Output(ctx, c)
 	var exit *host.ExitError
@@ -112,15 +115,21 @@ func (q Query) Events(ctx context.Context, conn beginner, role string, limit int
 		if err != nil {
 			return err
 		}
+		if !isEvents(rows.FieldDescriptions()) {
+			rows.Close()
+			return cmp.Or(rows.Err(), fmt.Errorf("%s must return (at timestamptz, what text), with a time zone", q.File))
+		}
 		var e Event
 		_, err = pgx.ForEachRow(rows, []any{&e.At, &e.What}, func() error { events = append(events, e); return nil })
-		var pg *pgconn.PgError
-		if err != nil && !errors.As(err, &pg) && ctx.Err() == nil {
-			return fmt.Errorf("%s must return (at timestamptz, what text): %w", q.File, err)
-		}
 		return err
 	})
 	return events, err
+}
+
+// isEvents says whether a row is (timestamptz, text). A timestamp without a time zone would be taken for UTC.
+func isEvents(fields []pgconn.FieldDescription) bool {
+	return len(fields) == 2 && fields[0].DataTypeOID == pgtype.TimestamptzOID &&
+		(fields[1].DataTypeOID == pgtype.TextOID || fields[1].DataTypeOID == pgtype.VarcharOID)
 }
 
 // cursor declares a cursor for the query, which also plans it for its first rows, and calls f. role "" stays
@@ -131,7 +140,7 @@ func (q Query) cursor(ctx context.Context, conn beginner, role string, f func(pg
 		return fmt.Errorf("running %s: %w", q.File, err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	set := "SET TRANSACTION READ ONLY"
+	set := "SET TRANSACTION READ ONLY; SET LOCAL row_security = off" // a policy must not hide what a check looks for
 	if role != "" {
 		set += "; SET LOCAL ROLE " + Ident(role)
 	}
@@ -139,7 +148,10 @@ func (q Query) cursor(ctx context.Context, conn beginner, role string, f func(pg
 		return fmt.Errorf("running %s: %w", q.File, err)
 	}
 	const declare = "DECLARE rehearsal NO SCROLL CURSOR FOR "
-	if _, err := tx.Exec(ctx, declare+strings.TrimRight(strings.TrimSpace(q.Text), ";")); err != nil {
+	// Not tx.Exec: without arguments it uses the simple protocol, which takes several statements, and only the first
+	// would be the cursor's.
+	sql := declare + strings.TrimRight(strings.TrimSpace(q.Text), ";")
+	if _, err := tx.Conn().PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Close(); err != nil {
 		return queryError(q.File, q.Text, len(declare)-leading(q.Text), err)
 	}
 	if err := f(tx); err != nil {

@@ -69,7 +69,13 @@ func (s *Server) config(database, password string) (*pgx.ConnConfig, error) {
 	// One round trip a statement: nothing here runs often enough to prepare.
 	config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.ConnectTimeout = 15 * time.Second
-	config.RuntimeParams = map[string]string{"application_name": "rehearsal"}
+	// A server's time-outs for applications must not end a count, or the session that holds the lock.
+	config.RuntimeParams = map[string]string{"application_name": "rehearsal", "statement_timeout": "0", "lock_timeout": "0",
+		"idle_in_transaction_session_timeout": "0"}
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		_, err := conn.Exec(ctx, youngTimeouts).ReadAll()
+		return err
+	}
 	config.LookupFunc = func(_ context.Context, name string) ([]string, error) { return []string{name}, nil }
 	network, address := s.endpoint()
 	// pgx dials RemoteAddr for a cancel request, which a tunnel does not know: always dial the endpoint.
@@ -93,6 +99,9 @@ var ignoreEnvironment = sync.OnceFunc(func() {
 		}
 	}
 })
+
+// youngTimeouts are those that not every server we meet knows: they came with PostgreSQL 14 and 17.
+const youngTimeouts = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')`
 
 func (s *Server) address() string {
 	if s.Spec.Socket != "" {

@@ -273,7 +273,7 @@ func TestMissingRightsAreNamedWithTheirGrants(t *testing.T) {
 	}
 	defer conn.Close(context.Background())
 	err = server.Replaceable(t.Context(), conn, s.spec)
-	for _, want := range []string{`ALTER ROLE "rehearsal" CREATEDB`, `GRANT "shop" TO "rehearsal"`, `GRANT pg_signal_backend TO "rehearsal"`} {
+	for _, want := range []string{`ALTER ROLE "rehearsal" CREATEDB`, `GRANT "shop" TO "rehearsal"; ALTER ROLE "rehearsal" INHERIT`, `GRANT pg_signal_backend TO "rehearsal"`} {
 		if !strings.Contains(run.HintOf(err), want) {
 			t.Errorf("hint %q does not say %s", run.HintOf(err), want)
 		}

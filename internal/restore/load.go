@@ -152,9 +152,11 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	cmd.Stdin = pr
 	loadCtx, stop := context.WithCancel(ctx)
 	defer stop()
+	copyCtx, stopCopy := context.WithCancel(ctx)
+	defer stopCopy()
 	copied := make(chan error, 1)
 	go func() {
-		err := r.Archive.Copy(ctx, &untilClosed{w: pw}, r.Backup, t.file.Name, progress)
+		err := r.Archive.Copy(copyCtx, &untilClosed{w: pw}, r.Backup, t.file.Name, progress)
 		if err != nil {
 			stop() // before the end of the stream is seen: what arrived must not count as a table
 		}
@@ -162,14 +164,19 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 		copied <- err
 	}()
 	loadErr := r.Staging.Host.Run(loadCtx, cmd)
+	if loadErr != nil {
+		loadErr = loadError(t, loadErr)
+	}
 	pr.CloseWithError(errLoadEnded)
+	if run.CodeOf(loadErr) == run.Unreachable {
+		stopCopy() // staging's fault: nothing to look for in the file
+		<-copied
+		return loadErr
+	}
 	if err := <-copied; err != nil {
 		return err
 	}
-	if loadErr != nil {
-		return loadError(t, loadErr)
-	}
-	return nil
+	return loadErr
 }
 
 var errLoadEnded = errors.New("pg_restore has ended")
@@ -233,9 +240,10 @@ var known = []struct {
 	hint   string
 }{
 	{regexp.MustCompile("unsupported version"), 0, "pg_restore on %s is older than the pg_dump that made the backup: install the newer client and name its folder in postgres_bin"},
-	{regexp.MustCompile("must be superuser|permission denied to create extension"), 0, "only a superuser may create this on %s: create it once in template1"},
-	{regexp.MustCompile("is not available"), 0, "install that extension's package on %s"},
-	{regexp.MustCompile(`role ".*" does not exist`), 0, "create that role on %s: CREATE ROLE … NOLOGIN"},
+	{regexp.MustCompile("must be superuser|permission denied to create extension"), run.Unreachable,
+		"only a superuser may create this: on %s add `trusted = true` to the extension's .control file, or leave it out of production's database"},
+	{regexp.MustCompile("is not available"), run.Unreachable, "install that extension's package on %s"},
+	{regexp.MustCompile(`role ".*" does not exist`), run.Unreachable, "create that role on %s: CREATE ROLE … NOLOGIN"},
 	{regexp.MustCompile("could not create unique index"), 0, "a mask made two values equal, or the backup's own rows are; the index above says where (%s is as it was)"},
 	{regexp.MustCompile("No space left on device|could not extend file"), run.Unreachable, "make room on %s"},
 	{regexp.MustCompile("connection to server .* failed|server closed the connection|terminating connection"), run.Unreachable, "is PostgreSQL on %s up? Its log says more"},
@@ -257,7 +265,7 @@ func loadError(t stream, err error) error {
 			code, hint = k.code, fmt.Sprintf(k.hint, exit.Host)
 		}
 	}
-	return run.Fail(code, hint, "loading %s on %s: %s", t.table, exit.Host, withoutValues(errorLines(exit.Stderr)))
+	return run.Fail(code, hint, "loading %s on %s: %s", t.table, exit.Host, withoutValues(exit.Stderr))
 }
 
 // errorLines keeps pg_restore's lines about errors and the commands they are about.
@@ -274,17 +282,27 @@ func errorLines(stderr string) string {
 	return strings.Join(kept, "\n")
 }
 
-var (
-	quoted = regexp.MustCompile(`(\w+ )?"[^"]*("|$)`)
-	named  = regexp.MustCompile(`^(table|relation|column|constraint|domain|function|trigger) "`)
-)
+// harmless are the messages about a failed COPY that quote no value; what is not among them is not shown.
+var harmless = regexp.MustCompile(strings.Join([]string{
+	`invalid input syntax for type [\w ]+`, `null value in column "[^"]*" of relation "[^"]*" violates not-null constraint`,
+	`new row for relation "[^"]*" violates check constraint "[^"]*"`, `value for domain [\w."]+ violates check constraint "[^"]*"`,
+	`value too long for type [\w ()]+`, `no partition of relation "[^"]*" found for row`, `invalid byte sequence for encoding "[^"]*"`,
+	`missing data for column "[^"]*"`, `extra data after last expected column`, `permission denied for [\w ]+`,
+	`this session has no masking key`, `could not extend file`, `No space left on device`, `out of memory`,
+	`server closed the connection unexpectedly`, `terminating connection`, `canceling statement`,
+	`could not uncompress data`, `could not read from input file`, `unexpected end of file`,
+}, "|"))
 
-// withoutValues replaces what stands in quotes unless it is the name of an object.
-func withoutValues(message string) string {
-	return quoted.ReplaceAllStringFunc(message, func(m string) string {
-		if named.MatchString(m) {
-			return m
+// withoutValues is the first error in pg_restore's stderr as far as it is harmless. CONTEXT and DETAIL quote rows,
+// messages quote values, and functions of an application may say anything.
+func withoutValues(stderr string) string {
+	for line := range strings.Lines(stderr) {
+		if message, ok := strings.CutPrefix(line, "pg_restore: error: "); ok {
+			if known := harmless.FindString(message); known != "" {
+				return known
+			}
+			break
 		}
-		return m[:strings.Index(m, `"`)] + "…"
-	})
+	}
+	return "its rows are refused, in a message that may quote them"
 }

@@ -11,9 +11,11 @@ import (
 
 func TestAFailedLoadNeverShowsARow(t *testing.T) {
 	for stderr, want := range map[string]string{
-		"pg_restore: error: COPY failed for table \"users\": ERROR:  invalid input syntax for type integer: \"Anna Schmidt\"\nCONTEXT:  COPY users, line 1, column id: \"Anna Schmidt\"\n": `error: COPY failed for table "users": ERROR:  invalid input syntax for type integer: …`,
-		"pg_restore: error: COPY failed for table \"users\": ERROR:  value Anna \"Schmidt\nsecond line Anna\" is bad\nDETAIL:  Failing row contains (1, Anna).":                            `error: COPY failed for table "users": ERROR:  value Anna …`,
-		"pg_restore: error: COPY failed for table \"users\": ERROR:  new row for relation \"users\" violates check constraint \"c\"\nDETAIL:  Failing row contains (Anna).":                `error: COPY failed for table "users": ERROR:  new row for relation "users" violates check constraint "c"`,
+		"pg_restore: error: COPY failed for table \"users\": ERROR:  invalid input syntax for type integer: \"Anna Schmidt\"\nCONTEXT:  COPY users, line 1, column id: \"Anna Schmidt\"\n": `invalid input syntax for type integer`,
+		"pg_restore: error: COPY failed for table \"users\": ERROR:  value Anna \"Schmidt\nsecond line Anna\" is bad\nDETAIL:  Failing row contains (1, Anna).":                            `its rows are refused, in a message that may quote them`,
+		"pg_restore: error: COPY failed for table \"users\": ERROR:  new row for relation \"users\" violates check constraint \"c\"\nDETAIL:  Failing row contains (Anna).":                `new row for relation "users" violates check constraint "c"`,
+		"pg_restore: error: COPY failed for table \"leak\": ERROR:  bad mail\nCONTEXT:  COPY leak, line 1: \"smtp error: \"anna@example.com\" bounced\"\n":                                 `its rows are refused, in a message that may quote them`,
+		"COPY leak, line 1: pg_restore: error: Anna\n": `its rows are refused, in a message that may quote them`,
 	} {
 		err := loadError(stream{table: "public.users", fault: run.Unclean}, &host.ExitError{Host: "staging", Stderr: stderr})
 		if got := err.Error(); got != "loading public.users on staging: "+want {
@@ -36,16 +38,19 @@ func TestAFullDiskIsStagingsFaultAndNotTheBackups(t *testing.T) {
 }
 
 func TestWhatPgRestoreMissesIsSaidWithTheNextStep(t *testing.T) {
-	for stderr, hint := range map[string]string{
-		"pg_restore: error: unsupported version (1.16) in file header":                                           "newer client",
-		"pg_restore: error: could not execute query: ERROR:  extension \"postgis\" is not available":             "install that extension",
-		"pg_restore: error: could not execute query: ERROR:  role \"reporting\" does not exist\nCommand was: X":  "create that role",
-		"pg_restore: error: could not execute query: ERROR:  could not create unique index \"users_email_key\"":  "a mask made two values equal",
-		"pg_restore: error: could not execute query: ERROR:  permission denied to create extension \"file_fdw\"": "only a superuser",
+	for stderr, want := range map[string]struct {
+		hint string
+		code run.Code
+	}{
+		"pg_restore: error: unsupported version (1.16) in file header":                                           {"newer client", run.Unclean},
+		"pg_restore: error: could not execute query: ERROR:  extension \"postgis\" is not available":             {"install that extension", run.Unreachable},
+		"pg_restore: error: could not execute query: ERROR:  role \"reporting\" does not exist\nCommand was: X":  {"create that role", run.Unreachable},
+		"pg_restore: error: could not execute query: ERROR:  could not create unique index \"users_email_key\"":  {"a mask made two values equal", run.Unclean},
+		"pg_restore: error: could not execute query: ERROR:  permission denied to create extension \"file_fdw\"": {"only a superuser", run.Unreachable},
 	} {
 		err := restoreError("--section=post-data", &host.ExitError{Host: "staging", Stderr: stderr})
-		if run.CodeOf(err) != run.Unclean || !strings.Contains(run.HintOf(err), hint) {
-			t.Errorf("%s\nhint %q does not say %q", stderr, run.HintOf(err), hint)
+		if run.CodeOf(err) != want.code || !strings.Contains(run.HintOf(err), want.hint) {
+			t.Errorf("%s\nhint %q does not say %q", stderr, run.HintOf(err), want.hint)
 		}
 	}
 }

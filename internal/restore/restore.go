@@ -101,6 +101,10 @@ func (r *Restore) readTOC(ctx context.Context) error {
 	if r.toc, err = archive.ParseTOC([]byte(toc.String())); err != nil {
 		return run.Fail(run.Unfit, "make a new backup: mage backup:create", "backup %s: %w", r.Backup.ID, err)
 	}
+	if r.toc.LargeObjects() {
+		return run.Fail(run.Unclean, "move them into a bytea column, which columns.yaml can classify",
+			"backup %s holds large objects, which no rule can mask", r.Backup.ID)
+	}
 	if err := r.compareFiles(); err != nil {
 		return err
 	}

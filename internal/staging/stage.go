@@ -142,6 +142,10 @@ func (s *stage) inspect(ctx context.Context, step *run.Step) (err error) {
 	if err := s.staging.Replaceable(ctx, conn, s.db.Staging); err != nil {
 		return err
 	}
+	name := s.db.Staging.Name
+	if err := s.staging.Ours(ctx, conn, postgres.Incoming(name), postgres.Previous(name), discarded(name)); err != nil {
+		return err
+	}
 	if s.exists, err = postgres.Exists(ctx, conn, s.db.Staging.Name); err != nil {
 		return fmt.Errorf("looking for database %q: %w", s.db.Staging.Name, err)
 	}
