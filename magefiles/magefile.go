@@ -52,7 +52,7 @@ func (Staging) Plan(ctx context.Context,
 	backup *string, // ID of the backup; the newest where it is not given
 ) error {
 	return onDatabase(ctx, "staging:plan", database, func(ctx context.Context, t *run.Target, inv *inventory.Inventory, db *inventory.Database) error {
-		return staging.Plan(ctx, t, db, inv.Accounts, staging.Options{Backup: given(backup)})
+		return staging.Plan(ctx, t, db, inv.Accounts, staging.Options{Backup: backup})
 	})
 }
 
@@ -63,7 +63,7 @@ func (Staging) Reset(ctx context.Context,
 	backup *string, // ID of the backup; the newest where it is not given
 ) error {
 	return onDatabase(ctx, "staging:reset", database, func(ctx context.Context, t *run.Target, inv *inventory.Inventory, db *inventory.Database) error {
-		return staging.Reset(ctx, t, db, inv.Accounts, staging.Options{Backup: given(backup)})
+		return staging.Reset(ctx, t, db, inv.Accounts, staging.Options{Backup: backup})
 	})
 }
 
@@ -96,7 +96,7 @@ func (Staging) Classify(ctx context.Context,
 	backup *string, // ID of the backup; the newest where it is not given
 ) error {
 	return onDatabase(ctx, "staging:classify", database, func(ctx context.Context, t *run.Target, _ *inventory.Inventory, db *inventory.Database) error {
-		return staging.Classify(ctx, t, db, staging.Options{Backup: given(backup)})
+		return staging.Classify(ctx, t, db, staging.Options{Backup: backup})
 	})
 }
 

@@ -102,7 +102,7 @@ func (a *Archive) judge(b *Backup) {
 		case b.Manifest.Database != a.Database.Name:
 			b.Problem = fmt.Sprintf("it is a backup of database %q, not of %s", b.Manifest.Database, a.Database.Name)
 		case expected != "" && b.Manifest.Source.SystemIdentifier != expected:
-			b.Problem = fmt.Sprintf("it was taken from the server with system identifier %s, production's is %s",
+			b.Problem = fmt.Sprintf("it was taken from the server with system identifier %s, production's in the inventory is %s",
 				b.Manifest.Source.SystemIdentifier, expected)
 		case b.Manifest.Rows() == 0:
 			b.Problem = "it is empty: no table has a row"

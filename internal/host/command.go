@@ -107,10 +107,10 @@ func (c Cmd) check() error {
 
 // String is a short form for people. It never shows a variable.
 func (c Cmd) String() string {
-	text := Quote(c.Args...)
 	if c.Script != "" {
-		text = "sh: " + strings.TrimSpace(c.Script)
+		return "a script" // what calls it says what for
 	}
+	text := Quote(c.Args...)
 	text = strings.Join(strings.Fields(text), " ")
 	const most = 120
 	if runes := []rune(text); len(runes) > most {

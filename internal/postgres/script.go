@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,10 +28,11 @@ type Script struct {
 }
 
 // Run runs the script in database as role, in one transaction, and returns the rows it prints. A policy of row
-// security that would hide rows from it is an error. An SQL error
+// security that would hide rows from it is an error, and so is a script that ends the transaction itself or whose
+// end psql never reaches: it exits 0 after both. An SQL error
 // ends it, rolls back, and names the file and line; DETAIL and CONTEXT, which quote rows, are left out.
 func (s *Server) Run(ctx context.Context, database, role string, script Script) ([][]string, error) {
-	prelude := "SET row_security = off;\nSET ROLE " + Ident(role) + ";\n" + script.Prelude
+	prelude := "SET row_security = off;\nSET ROLE " + Ident(role) + ";\nCREATE TEMPORARY TABLE rehearsal_transaction () ON COMMIT DROP;\n" + script.Prelude
 	if !strings.HasSuffix(prelude, "\n") {
 		prelude += "\n"
 	}
@@ -39,11 +41,12 @@ func (s *Server) Run(ctx context.Context, database, role string, script Script) 
 		return nil, err
 	}
 	c.Env["PGCLIENTENCODING"] = "UTF8"
-	c.Stdin = strings.NewReader(prelude + script.Text + "\n")
+	end := fmt.Sprint(rand.Int64()) // no quotes: they would close one that the script left open
+	c.Stdin = strings.NewReader(prelude + script.Text + "\n;\nDROP TABLE rehearsal_transaction;\nSELECT " + end + ";\n")
 	out, err := s.Host.Output(ctx, c)
 	var exit *host.ExitError
 	if errors.As(err, &exit) {
-		return nil, scriptError(script.File, strings.Count(prelude, "\n"), exit)
+		return nil, scriptError(script, strings.Count(prelude, "\n"), exit)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("running %s: %w", script.File, err)
@@ -54,14 +57,22 @@ func (s *Server) Run(ctx context.Context, database, role string, script Script) 
 	if err != nil {
 		return nil, fmt.Errorf("reading what %s returned: %w", script.File, err)
 	}
-	return rows, nil
+	if n := len(rows); n > 0 && len(rows[n-1]) == 1 && rows[n-1][0] == end {
+		return rows[:n-1], nil
+	}
+	return nil, fmt.Errorf("%s: its end was not reached: a quotation, a comment or \\if is left open, or it leaves by \\q", script.File)
 }
 
 var psqlMessage = regexp.MustCompile(`^psql:<stdin>:(\d+): (.*)$`)
 
 // scriptError keeps of psql's messages the first error with its LINE and caret, and turns the line of
 // stdin into the file's.
-func scriptError(file string, prelude int, exit *host.ExitError) error {
+func scriptError(script Script, prelude int, exit *host.ExitError) error {
+	file := script.File
+	if strings.Contains(exit.Stderr, `"rehearsal_transaction" does not exist`) {
+		return fmt.Errorf("%s: it ends its own transaction; remove COMMIT, ROLLBACK and their like", file)
+	}
+	last := strings.Count(strings.TrimSpace(script.Text), "\n") + 1
 	lines := strings.Split(exit.Stderr, "\n")
 	for i, line := range lines {
 		m := psqlMessage.FindStringSubmatch(line)
@@ -69,7 +80,7 @@ func scriptError(file string, prelude int, exit *host.ExitError) error {
 			continue
 		}
 		n, _ := strconv.Atoi(m[1])
-		message := fmt.Sprintf("%s:%d: %s", file, max(n-prelude, 1), m[2])
+		message := fmt.Sprintf("%s:%d: %s", file, min(max(n-prelude, 1), last), m[2])
 		if i+2 < len(lines) && strings.HasPrefix(lines[i+1], "LINE ") {
 			message += "\n" + lines[i+1] + "\n" + lines[i+2]
 		}

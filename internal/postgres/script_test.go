@@ -14,12 +14,12 @@ func TestAnErrorOfPsqlNamesTheFilesOwnLineAndNoRow(t *testing.T) {
 psql:<stdin>:7: ERROR:  duplicate key value violates unique constraint "staff_email_key"
 DETAIL:  Key (email)=(anna@example.com) already exists.
 `}
-	got := scriptError("sql/shop/accounts.sql", 4, exit).Error()
+	got := scriptError(Script{File: "sql/shop/accounts.sql", Text: "1\n2\n3\n4"}, 4, exit).Error()
 	if want := `sql/shop/accounts.sql:3: ERROR:  duplicate key value violates unique constraint "staff_email_key"`; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	exit.Stderr = "psql:<stdin>:5: ERROR:  column \"x\" does not exist\nLINE 1: SELECT x;\n               ^\n"
-	if got := scriptError("a.sql", 4, exit).Error(); got != "a.sql:1: ERROR:  column \"x\" does not exist\nLINE 1: SELECT x;\n               ^" {
+	if got := scriptError(Script{File: "a.sql", Text: "SELECT x"}, 4, exit).Error(); got != "a.sql:1: ERROR:  column \"x\" does not exist\nLINE 1: SELECT x;\n               ^" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -31,7 +31,7 @@ func (s *stage) promote(ctx context.Context, database string, step *run.Step) er
 	script.Prelude = accountsTable(s.accounts, s.key)
 	rows, err := s.staging.Run(ctx, database, s.db.Staging.Owner, script)
 	if err != nil {
-		return run.Fail(run.Unclean, "mend it; staging is as it was", "%w", err)
+		return run.Fail(run.Unclean, "mend it", "%w", err)
 	}
 	if s.outcome, err = sortOut(s.accounts, rows); err != nil {
 		return run.Fail(run.Unclean, "accounts.sql must return rows (email, outcome), outcome promoted or created", "%s: %w", script.File, err)

@@ -126,8 +126,11 @@ func (p *plan) print(plan *mask.Plan) {
 	}
 	p.t.Printf("\n`mage staging:reset` would restore backup %s beside %s on %s:\n", p.backup.ID, name, p.staging.Host.Name())
 	p.t.Table([]string{"  table", "rows", "treatment"}, lines)
-	p.t.Printf("then make %d people admins, run neutralize.sql and %d checks, and swap; the database in use now stays as %s\n",
-		len(p.accounts), len(p.files.Checks), postgres.Previous(name))
+	p.t.Printf("then make %d people admins, run neutralize.sql and %d checks, and swap\n", len(p.accounts), len(p.files.Checks))
+	if p.exists {
+		p.t.Printf("the database in use now stays as %s\n", postgres.Previous(name))
+	}
+	p.t.Printf("nothing stands against it\n")
 }
 
 func treatment(t mask.Table) string {

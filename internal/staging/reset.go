@@ -15,7 +15,7 @@ import (
 
 // Options of a reset or plan.
 type Options struct {
-	Backup string // ID; "": the newest
+	Backup *string // ID; nil: the newest
 }
 
 // Reset replaces staging's database by the backup, masked and proven, and keeps the one before as
@@ -31,6 +31,9 @@ func Reset(ctx context.Context, t *run.Target, db *inventory.Database, accounts 
 	}
 	r := s.restore()
 	if err := s.reset(ctx, r); err != nil {
+		if !s.swapped {
+			t.Printf("\n%s on %s is as it was\n", db.Staging.Name, s.staging.Host.Name())
+		}
 		return err
 	}
 	if err := t.Step(ctx, "record the rehearsal", func(ctx context.Context, _ *run.Step) error { return s.record(ctx) }); err != nil {
@@ -96,7 +99,7 @@ func (s *stage) reset(ctx context.Context, r *restore.Restore) error {
 // neutralize runs neutralize.sql.
 func (s *stage) neutralize(ctx context.Context, database string) error {
 	if _, err := s.staging.Run(ctx, database, s.db.Staging.Owner, s.files.Neutralize); err != nil {
-		return run.Fail(run.Unclean, "mend it; staging is as it was", "%w", err)
+		return run.Fail(run.Unclean, "mend it", "%w", err)
 	}
 	return nil
 }
@@ -114,7 +117,7 @@ func (s *stage) check(ctx context.Context, database string, step *run.Step) erro
 		n, err := c.CountRows(ctx, conn, s.db.Staging.Owner, violationLimit)
 		switch {
 		case err != nil:
-			return run.Fail(run.Incomplete, "mend the query; staging is as it was", "%w", err)
+			return run.Fail(run.Incomplete, "mend the query", "%w", err)
 		case n > 0 && failed == nil:
 			failed = fmt.Errorf("%s: %s rows break the rule %q", c.File, atLeast(n), c.Name)
 		case n > 0:
@@ -173,6 +176,7 @@ func (s *stage) swap(ctx context.Context, incoming string, step *run.Step) error
 	if err := s.staging.Swap(ctx, conn, ender, append(renames, postgres.Rename{From: incoming, To: name})); err != nil {
 		return err
 	}
+	s.swapped = true
 	if err := s.staging.Drop(ctx, conn, discarded(name)); err != nil {
 		s.t.Warn("%v; the next reset drops it", err)
 	}

@@ -36,6 +36,7 @@ type stage struct {
 	id      postgres.Identity
 	exists  bool // the staging database is there already
 
+	swapped bool // the new database is in use
 	outcome outcome
 	events  []postgres.Event
 }
@@ -89,7 +90,13 @@ func (s *stage) connect(ctx context.Context, _ *run.Step) error {
 }
 
 // choose picks the backup and makes sure that its rehearsal can be recorded.
-func (s *stage) choose(ctx context.Context, id string, step *run.Step) error {
+func (s *stage) choose(ctx context.Context, asked *string, step *run.Step) error {
+	id := ""
+	if asked != nil {
+		if id = *asked; id == "" {
+			return run.Fail(run.Usage, "leave the flag out for the newest backup", "-backup= is empty")
+		}
+	}
 	backups, err := s.archive.List(ctx)
 	if err != nil {
 		return err
@@ -153,7 +160,23 @@ func (s *stage) inspect(ctx context.Context, step *run.Step) (err error) {
 		s.t.Warn("a failing load could write a row into PostgreSQL's log on %s; as superuser: ALTER ROLE %s SET log_min_messages = 'panic'",
 			s.staging.Host.Name(), postgres.Ident(s.db.Staging.User))
 	}
+	if !s.exists {
+		s.t.Warn("there is no database %s on %s yet: the reset makes it", name, s.staging.Host.Name())
+	}
 	step.Detail("PostgreSQL %s", s.id.ServerVersion)
+	return s.tools(ctx)
+}
+
+// tools makes sure that PostgreSQL's programs are where the inventory says.
+func (s *stage) tools(ctx context.Context) error {
+	for _, tool := range []string{"pg_restore", "psql"} {
+		if _, _, err := s.staging.Version(ctx, tool); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no %s on %s: %w", tool, s.staging.Host.Name(), err)
+		}
+	}
 	return nil
 }
 
