@@ -159,6 +159,9 @@ func (s *Server) refused(ctx context.Context, database string, err error) error 
 		if run.CodeOf(err) == run.Unreachable {
 			return fmt.Errorf("connecting to %s: %w", s.where(), err)
 		}
+		if errors.Is(err, host.ErrRefused) {
+			err = host.ErrRefused // pgx and the tunnel have wrapped it in the socket's name, three times over
+		}
 		return run.Fail(run.Unreachable, "is PostgreSQL running on "+s.Host.Name()+"? compare socket and port in the inventory with "+
 			"`SHOW unix_socket_directories` and `SHOW port`", "connecting to %s: %w", s.where(), err)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // resetSteps are the steps of staging:reset before the swap, in order.
-var resetSteps = []string{"connect", "choose the backup", "check staging", "rehearse the schema", "empty tables", "load and mask", "sequences",
+var resetSteps = []string{"connect", "choose the backup", "check staging", "rehearse the schema", "try the queries", "empty tables", "load and mask", "sequences",
 	"count and prove", "indexes and constraints", "grants and statistics", "accounts", "neutralize", "checks"}
 
 var createSteps = []string{"connect", "check the source", "count in a snapshot", "dump", "send"}

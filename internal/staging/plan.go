@@ -84,7 +84,11 @@ func (p *plan) rehearse(ctx context.Context) *restore.Restore {
 		return nil
 	}
 	r := p.restore()
-	p.keep(r.Rehearse(ctx))
+	err := r.Rehearse(ctx)
+	p.keep(err)
+	if err == nil {
+		p.try(ctx, "try the queries", func(ctx context.Context, _ *run.Step) error { return p.tryQueries(ctx, r.Database) })
+	}
 	return r
 }
 

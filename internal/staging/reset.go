@@ -67,6 +67,9 @@ func (s *stage) reset(ctx context.Context, r *restore.Restore) error {
 	if err := r.Rehearse(ctx); err != nil {
 		return err
 	}
+	if err := s.t.Step(ctx, "try the queries", func(ctx context.Context, _ *run.Step) error { return s.tryQueries(ctx, r.Database) }); err != nil {
+		return err
+	}
 	if err := r.Load(ctx); err != nil {
 		return err
 	}
@@ -126,6 +129,25 @@ func (s *stage) check(ctx context.Context, database string, step *run.Step) erro
 	}
 	if failed != nil {
 		return run.Fail(run.Unfit, "run the query on production: either its rows are wrong, or the backup's are", "backup %s: %w", s.backup.ID, failed)
+	}
+	return nil
+}
+
+// tryQueries runs the events and the checks on the rehearsed schema without rows: an error in them is said before
+// the load, not hours later.
+func (s *stage) tryQueries(ctx context.Context, database string) error {
+	if _, err := queryEvents(ctx, s.staging, database, s.files.Events, 1); err != nil {
+		return err
+	}
+	conn, err := s.staging.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for _, c := range s.files.Checks {
+		if _, err := c.CountRows(ctx, conn, s.db.Staging.Owner, 1); err != nil {
+			return run.Fail(run.Incomplete, "mend the query", "%w", err)
+		}
 	}
 	return nil
 }
