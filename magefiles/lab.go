@@ -68,7 +68,7 @@ func (Lab) Down(ctx context.Context) error {
 	})
 }
 
-// Demo shows the main job on the lab: a backup, a plan, a reset of staging, and a search for what must not be there.
+// Demo shows the main job on the lab: a backup, a reset of staging, and a search for what must not be there.
 func Demo(ctx context.Context) error {
 	return run.Main(ctx, "demo", func(ctx context.Context, t *run.Target) error {
 		l, err := up(ctx, t, lab.Options{Dir: labDir})
