@@ -25,6 +25,7 @@ type Entry struct {
 	Namespace string // schema
 	Tag       string // name
 	Defn      string // the SQL that creates it
+	Copy      string // the COPY that its data is for
 	File      string // of its data, below the dump's folder and without .gz; empty where it has none
 }
 
@@ -99,7 +100,7 @@ func (r *tocReader) entry() Entry {
 	r.int() // section
 	e.Defn = r.string()
 	r.string() // drop statement
-	r.string() // copy statement
+	e.Copy = r.string()
 	e.Namespace = r.string()
 	r.string() // tablespace
 	if r.version >= 114 {
@@ -160,6 +161,18 @@ func (r *tocReader) nullable() (s string, null bool) {
 
 // Data returns the entries of table data, one for each table with rows of its own.
 func (t *TOC) Data() []Entry { return t.all("TABLE DATA") }
+
+// Session returns the statements that a session must begin with to read the data: encoding, string literals and
+// search_path of the dump.
+func (t *TOC) Session() []string {
+	var statements []string
+	for _, desc := range []string{"ENCODING", "STDSTRINGS", "SEARCHPATH"} {
+		for _, e := range t.all(desc) {
+			statements = append(statements, strings.TrimSpace(e.Defn))
+		}
+	}
+	return statements
+}
 
 // LargeObjects says whether the archive holds large objects.
 func (t *TOC) LargeObjects() bool {

@@ -91,6 +91,9 @@ func TestTheTableOfContentsIsWhatPgRestoreLists(t *testing.T) {
 	if !slices.ContainsFunc(data, func(e Entry) bool { return e.Namespace == "Billing Dept" && e.Tag == "Invoice #" }) {
 		t.Errorf(`"Billing Dept"."Invoice #" is not among %v`, data)
 	}
+	if data[0].Copy+data[1].Copy == "" || !strings.Contains(strings.Join(toc.Session(), " "), "client_encoding = 'UTF8'") {
+		t.Errorf("COPY statements %q and %q, session %q", data[0].Copy, data[1].Copy, toc.Session())
+	}
 	if len(toc.Sequences()) != 1 || !toc.LargeObjects() || !strings.Contains(toc.DatabaseOptions(), "ENCODING = 'UTF8'") {
 		t.Errorf("sequences %v, large objects %v, database options %q", toc.Sequences(), toc.LargeObjects(), toc.DatabaseOptions())
 	}

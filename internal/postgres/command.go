@@ -44,6 +44,17 @@ func RestoreArgs(spec inventory.Server, database, dir string, options ...string)
 	return append(append(args, options...), dir)
 }
 
+// CopyArgs is psql for one COPY FROM stdin into database as the owner, after the statements in session. Errors
+// come as their SQLSTATE alone: the messages of a failed COPY quote rows.
+func CopyArgs(spec inventory.Server, database string, session []string, copyFrom string) []string {
+	args := []string{tool(spec, "psql"), "--no-password", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=sqlstate",
+		"--dbname=" + Conninfo(spec, database), "--command=SET ROLE " + Ident(spec.Owner), "--command=SET row_security = off"}
+	for _, sql := range append(session, copyFrom) {
+		args = append(args, "--command="+sql)
+	}
+	return args
+}
+
 // ScriptArgs is psql reading a script from stdin in one transaction that ends at the first error; rows come
 // out as CSV without headers. Without ON_ERROR_STOP psql exits 0 after errors.
 func ScriptArgs(spec inventory.Server, database string) []string {

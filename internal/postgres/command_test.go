@@ -38,6 +38,17 @@ func TestCommandLines(t *testing.T) {
 --no-psqlrc
 --quiet
 --set=ON_ERROR_STOP=1
+--set=VERBOSITY=sqlstate
+--dbname=host='127.0.0.1' port=5432 user='u' dbname='x' application_name=rehearsal
+--command=SET ROLE "o"
+--command=SET row_security = off
+--command=SET client_encoding = 'UTF8';
+--command=COPY public.t (a) FROM stdin;`: CopyArgs(local, "x", []string{"SET client_encoding = 'UTF8';"}, "COPY public.t (a) FROM stdin;"),
+		`psql
+--no-password
+--no-psqlrc
+--quiet
+--set=ON_ERROR_STOP=1
 --single-transaction
 --csv
 --tuples-only

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -121,33 +122,38 @@ func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
 	return g.Wait()
 }
 
-// feed runs on staging for one table: $1 the folder, $2 the name of the table's file in it, $3 its entry in the
-// TOC, then pg_restore's command line. pg_restore reads the file's bytes from a FIFO in place of the file; they
-// never lie on disk. "3<&0" matters: without it a shell gives the cat in the background /dev/null, and pg_restore
-// loads zero rows and exits 0. A pg_restore that ends without opening the FIFO would leave the cat waiting.
+// feed runs on staging for one table: $1 a file that says that unpacking failed, $2 the program that unpacks, then
+// psql's command line. The bytes go from pipe to pipe and never lie on disk. (pg_restore can read them from a FIFO in
+// place of the dump's file up to PostgreSQL 15.18; that of 15.20 refuses what is not a regular file.) The last cat
+// takes what follows the end of the data, so that nobody unpacks into a closed pipe; the pipe ends when the whole
+// left side has.
 const feed = `
-umask 077
-fifo=$1/$2 list=$1/$3.list
-printf '%s;\n' "$3" >"$list" || exit
-shift 3
-exec 3<&0
-mkfifo "$fifo" || exit
-cat <&3 >"$fifo" &
-"$@" --use-list="$list" </dev/null 3<&-
-status=$?
-kill "$!" 2>/dev/null
-rm -f "$fifo" "$list"
-exit "$status"`
+failed=$1 unpack=$2
+shift 2
+rm -f "$failed"
+{ "$unpack" -dc || : >"$failed"; } | {
+	"$@" || exit
+	cat >/dev/null
+	[ ! -e "$failed" ] || exit 74
+}`
 
-// loadTable streams one file from the backup host into pg_restore on staging. Where both ends fail, the
+// notUnpacked is feed's exit status where the file could not be unpacked (EX_IOERR of sysexits.h).
+const notUnpacked = 74
+
+// unpackers are the programs that unpack the files of a dump, by suffix.
+var unpackers = map[string]string{".gz": "gzip", ".zst": "zstd", ".lz4": "lz4"}
+
+// loadTable streams one file from the backup host into psql on staging. Where both ends fail, the
 // backup's damage is the cause and the other the consequence, so a failed load still reads the file to its end.
 func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64)) error {
-	args := postgres.RestoreArgs(r.Staging.Spec, r.Database, r.dir, "--section=data")
-	cmd, err := r.Staging.Command(ctx, args, r.Key.Settings())
+	cmd, err := r.Staging.Command(ctx, postgres.CopyArgs(r.Staging.Spec, r.Database, r.toc.Session(), t.entry.Copy), r.Key.Settings())
 	if err != nil {
 		return err
 	}
-	cmd.Script, cmd.Args = feed, append([]string{r.dir, strings.TrimPrefix(t.file.Name, "dump/"), fmt.Sprint(t.entry.ID)}, args...)
+	if unpack, packed := unpackers[path.Ext(t.file.Name)]; packed {
+		failed := fmt.Sprintf("%s/%d.failed", r.dir, t.entry.ID)
+		cmd.Script, cmd.Args = feed, append([]string{failed, unpack}, cmd.Args...)
+	}
 	pr, pw := io.Pipe()
 	cmd.Stdin = pr
 	loadCtx, stop := context.WithCancel(ctx)
@@ -164,22 +170,22 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 		copied <- err
 	}()
 	loadErr := r.Staging.Host.Run(loadCtx, cmd)
-	if loadErr != nil {
-		loadErr = loadError(t, loadErr)
-	}
 	pr.CloseWithError(errLoadEnded)
-	if run.CodeOf(loadErr) == run.Unreachable {
-		stopCopy() // staging's fault: nothing to look for in the file
+	if loadCtx.Err() == nil && stagingsFault(loadErr) {
+		stopCopy() // nothing to look for in the file
 		<-copied
-		return loadErr
+		return loadError(t, loadErr)
 	}
 	if err := <-copied; err != nil {
 		return err
 	}
-	return loadErr
+	if loadErr != nil {
+		return loadError(t, loadErr)
+	}
+	return nil
 }
 
-var errLoadEnded = errors.New("pg_restore has ended")
+var errLoadEnded = errors.New("the load has ended")
 
 // untilClosed writes to w until its reader is gone, and to nowhere from then on.
 type untilClosed struct {
@@ -249,23 +255,65 @@ var known = []struct {
 	{regexp.MustCompile("connection to server .* failed|server closed the connection|terminating connection"), run.Unreachable, "is PostgreSQL on %s up? Its log says more"},
 }
 
-// loadError says why rows of a table could not be loaded, without any of them: the server's CONTEXT and DETAIL
-// quote rows, and messages quote values.
+// loadError says why rows of a table could not be loaded, without any of them: all that psql tells is a SQLSTATE.
 func loadError(t stream, err error) error {
 	var exit *host.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("loading %s: %w", t.table, err)
 	}
-	code, hint := t.fault, "does a mask in columns.yaml fit its column? Values are left out of the message: they are production's"
-	if code == run.Unfit {
-		hint = "values are left out of the message: they are production's; pg_restore of the backup by hand shows them"
+	if exit.Status == notUnpacked {
+		return run.Fail(run.Unfit, "is the program that unpacks it there, gzip as a rule?", "loading %s on %s: its file could not be unpacked", t.table, exit.Host)
 	}
-	for _, k := range known {
-		if k.code != 0 && k.stderr.MatchString(exit.Stderr) {
-			code, hint = k.code, fmt.Sprintf(k.hint, exit.Host)
+	m := sqlstate.FindStringSubmatch(exit.Stderr)
+	if m == nil {
+		return run.Fail(run.Unreachable, "is PostgreSQL on "+exit.Host+" up, and are psql and gzip there?",
+			"loading %s on %s: it failed without a SQLSTATE (exit status %d)", t.table, exit.Host, exit.Status)
+	}
+	what := "SQLSTATE " + m[1]
+	for _, s := range states {
+		if strings.HasPrefix(m[1], s.prefix) {
+			what += ": " + s.meaning
+			if s.hint != "" {
+				return run.Fail(run.Unreachable, fmt.Sprintf(s.hint, exit.Host), "loading %s on %s: %s", t.table, exit.Host, what)
+			}
+			break
 		}
 	}
-	return run.Fail(code, hint, "loading %s on %s: %s", t.table, exit.Host, withoutValues(exit.Stderr))
+	hint := "does the mask in columns.yaml fit its column? The message is left out: it quotes rows of production"
+	if t.fault == run.Unfit {
+		hint = "the message is left out: it quotes rows of production; pg_restore of the backup by hand shows it"
+	}
+	return run.Fail(t.fault, hint, "loading %s on %s: %s", t.table, exit.Host, what)
+}
+
+// stagingsFault says whether a load failed for a reason that no byte of the backup can be.
+func stagingsFault(err error) bool {
+	var exit *host.ExitError
+	if !errors.As(err, &exit) {
+		return err != nil
+	}
+	m := sqlstate.FindStringSubmatch(exit.Stderr)
+	return m != nil && slices.ContainsFunc(states, func(s state) bool { return s.hint != "" && strings.HasPrefix(m[1], s.prefix) })
+}
+
+// sqlstate is all that psql prints of an error with VERBOSITY=sqlstate.
+var sqlstate = regexp.MustCompile(`(?m)^(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5})$`)
+
+type state struct{ prefix, meaning, hint string }
+
+// states are the SQLSTATEs that a load meets (PostgreSQL's errcodes.txt). Those with a hint are staging's fault; %s is
+// the host.
+var states = []state{
+	{"23502", "a value is missing where the column is NOT NULL", ""},
+	{"23514", "a check constraint is violated", ""},
+	{"22001", "a value is too long for its column", ""},
+	{"22P02", "a value does not fit its type", ""},
+	{"22021", "a byte sequence is not valid in the encoding", ""},
+	{"P0001", "a function raised an error", ""},
+	{"53100", "the disk is full", "make room on %s"},
+	{"53", "resources run short", "PostgreSQL's log on %s says which"},
+	{"57", "the server ended the session", "is PostgreSQL on %s up? Its log says more"},
+	{"08", "the connection was lost", "is PostgreSQL on %s up? Its log says more"},
 }
 
 // errorLines keeps pg_restore's lines about errors and the commands they are about.
@@ -280,29 +328,4 @@ func errorLines(stderr string) string {
 		return "it failed without a message"
 	}
 	return strings.Join(kept, "\n")
-}
-
-// harmless are the messages about a failed COPY that quote no value; what is not among them is not shown.
-var harmless = regexp.MustCompile(strings.Join([]string{
-	`invalid input syntax for type [\w ]+`, `null value in column "[^"]*" of relation "[^"]*" violates not-null constraint`,
-	`new row for relation "[^"]*" violates check constraint "[^"]*"`, `value for domain [\w."]+ violates check constraint "[^"]*"`,
-	`value too long for type [\w ()]+`, `no partition of relation "[^"]*" found for row`, `invalid byte sequence for encoding "[^"]*"`,
-	`missing data for column "[^"]*"`, `extra data after last expected column`, `permission denied for [\w ]+`,
-	`this session has no masking key`, `could not extend file`, `No space left on device`, `out of memory`,
-	`server closed the connection unexpectedly`, `terminating connection`, `canceling statement`,
-	`could not uncompress data`, `could not read from input file`, `unexpected end of file`,
-}, "|"))
-
-// withoutValues is the first error in pg_restore's stderr as far as it is harmless. CONTEXT and DETAIL quote rows,
-// messages quote values, and functions of an application may say anything.
-func withoutValues(stderr string) string {
-	for line := range strings.Lines(stderr) {
-		if message, ok := strings.CutPrefix(line, "pg_restore: error: "); ok {
-			if known := harmless.FindString(message); known != "" {
-				return known
-			}
-			break
-		}
-	}
-	return "its rows are refused, in a message that may quote them"
 }

@@ -9,28 +9,27 @@ import (
 	"rehearsal/internal/run"
 )
 
-func TestAFailedLoadNeverShowsARow(t *testing.T) {
+func TestAFailedLoadShowsItsSQLSTATEAndNothingElse(t *testing.T) {
 	for stderr, want := range map[string]string{
-		"pg_restore: error: COPY failed for table \"users\": ERROR:  invalid input syntax for type integer: \"Anna Schmidt\"\nCONTEXT:  COPY users, line 1, column id: \"Anna Schmidt\"\n": `invalid input syntax for type integer`,
-		"pg_restore: error: COPY failed for table \"users\": ERROR:  value Anna \"Schmidt\nsecond line Anna\" is bad\nDETAIL:  Failing row contains (1, Anna).":                            `its rows are refused, in a message that may quote them`,
-		"pg_restore: error: COPY failed for table \"users\": ERROR:  new row for relation \"users\" violates check constraint \"c\"\nDETAIL:  Failing row contains (Anna).":                `new row for relation "users" violates check constraint "c"`,
-		"pg_restore: error: COPY failed for table \"leak\": ERROR:  bad mail\nCONTEXT:  COPY leak, line 1: \"smtp error: \"anna@example.com\" bounced\"\n":                                 `its rows are refused, in a message that may quote them`,
-		"COPY leak, line 1: pg_restore: error: Anna\n": `its rows are refused, in a message that may quote them`,
+		"ERROR:  23502\n": "loading public.users on staging: SQLSTATE 23502: a value is missing where the column is NOT NULL",
+		"ERROR:  42P17\n": "loading public.users on staging: SQLSTATE 42P17",
+		"Anna\nERROR:  invalid input syntax: \"Anna\"\nCONTEXT:  COPY users, line 1: \"Anna\"\n": "loading public.users on staging: it failed without a SQLSTATE (exit status 3)",
 	} {
-		err := loadError(stream{table: "public.users", fault: run.Unclean}, &host.ExitError{Host: "staging", Stderr: stderr})
-		if got := err.Error(); got != "loading public.users on staging: "+want {
+		err := loadError(stream{table: "public.users", fault: run.Unclean}, &host.ExitError{Host: "staging", Status: 3, Stderr: stderr})
+		if got := err.Error(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		var exit *host.ExitError
 		if errors.As(err, &exit) {
-			t.Error("the error still carries pg_restore's stderr")
+			t.Error("the error still carries psql's stderr")
 		}
 	}
 }
 
 func TestAFullDiskIsStagingsFaultAndNotTheBackups(t *testing.T) {
-	exit := &host.ExitError{Host: "staging", Stderr: `pg_restore: error: COPY failed for table "t": ERROR:  could not extend file "base/1/2": No space left on device`}
-	for _, err := range []error{loadError(stream{table: "t", fault: run.Unfit}, exit), restoreError(postData, exit), restoreError("--schema-only", exit)} {
+	exit := &host.ExitError{Host: "staging", Stderr: `pg_restore: error: could not execute query: ERROR:  could not extend file "base/1/2": No space left on device`}
+	copied := &host.ExitError{Host: "staging", Stderr: "ERROR:  53100\n"}
+	for _, err := range []error{loadError(stream{table: "t", fault: run.Unfit}, copied), restoreError(postData, exit), restoreError("--schema-only", exit)} {
 		if run.CodeOf(err) != run.Unreachable || run.HintOf(err) != "make room on staging" {
 			t.Errorf("%v: exit %d, hint %q", err, run.CodeOf(err), run.HintOf(err))
 		}

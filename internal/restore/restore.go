@@ -31,7 +31,7 @@ type Restore struct {
 	MissingRoles []string   // after Finish: roles of the backup's grants that staging lacks
 
 	toc *archive.TOC
-	dir string // on staging: toc.dat, FIFOs, lists; never rows
+	dir string // on staging: toc.dat and lists; never rows
 }
 
 // Rehearse restores the backup's whole schema without rows and checks the rules against it. It fails with
