@@ -85,10 +85,11 @@ func (a *Archive) Draft(ctx context.Context, id string) (*Draft, error) {
 
 func (d *Draft) path(name string) string { return d.archive.Path(".partial-"+d.ID, name) }
 
-// Put writes one file from r and returns what the manifest says of it. Publish brings it to disk.
-func (d *Draft) Put(ctx context.Context, name string, r io.Reader) (File, error) {
+// Put writes one file from r and returns what the manifest says of it; progress hears of every chunk. Publish
+// brings it to disk.
+func (d *Draft) Put(ctx context.Context, name string, r io.Reader, progress func(int64)) (File, error) {
 	sum := sha256.New()
-	counter := &counted{w: sum}
+	counter := &counted{w: sum, progress: progress}
 	file := d.path(name)
 	err := d.archive.Host.Run(ctx, host.Cmd{Script: `umask 077; exec cat >"$1"`, Args: []string{file},
 		Stdin: io.TeeReader(r, counter)})

@@ -391,7 +391,7 @@ func (c *creation) sendFile(ctx context.Context, draft *archive.Draft, f archive
 		pw.CloseWithError(err)
 		read <- err
 	}()
-	file, err := draft.Put(ctx, f.Name, &reported{r: pr, progress: progress})
+	file, err := draft.Put(ctx, f.Name, pr, progress)
 	pr.CloseWithError(errors.New("the backup host has ended the file"))
 	if readErr := <-read; readErr != nil && err == nil || errors.Is(err, context.Canceled) && readErr != nil {
 		err = fmt.Errorf("reading the dump on %s: %w", c.production.Host.Name(), readErr)
@@ -400,18 +400,6 @@ func (c *creation) sendFile(ctx context.Context, draft *archive.Draft, f archive
 		err = fmt.Errorf("%s has %d bytes on %s and %d arrived", f.Name, f.Bytes, c.production.Host.Name(), file.Bytes)
 	}
 	return file, err
-}
-
-// reported reports what is read through it.
-type reported struct {
-	r        io.Reader
-	progress func(int64)
-}
-
-func (r *reported) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	r.progress(int64(n))
-	return n, err
 }
 
 func (c *creation) publish(ctx context.Context, _ *run.Step) error {

@@ -167,7 +167,7 @@ func discarded(name string) string { return name + "_discarded" }
 
 // swap gives the new database the name of the one in use, and that one the name of the previous one.
 func (s *stage) swap(ctx context.Context, incoming string, step *run.Step) error {
-	conn, name := s.session(), s.db.Staging.Name
+	conn, name := s.lock.Conn, s.db.Staging.Name
 	notes, err := s.staging.Carry(ctx, conn, name, incoming)
 	for _, note := range notes {
 		s.t.Warn("%s", note)

@@ -35,7 +35,7 @@ func Rollback(ctx context.Context, t *run.Target, db *inventory.Database) error 
 }
 
 func (s *stage) exchange(ctx context.Context) error {
-	conn, name := s.session(), s.db.Staging.Name
+	conn, name := s.lock.Conn, s.db.Staging.Name
 	previous := postgres.Previous(name)
 	ok, err := postgres.Exists(ctx, conn, previous)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"rehearsal/internal/archive"
@@ -209,10 +208,8 @@ func (s *stage) isProduction(what string) error {
 		"refused: the server on %s is %s (system identifier %s)", s.staging.Host.Name(), what, s.id.SystemIdentifier)
 }
 
-func (s *stage) session() *pgx.Conn { return s.lock.Conn }
-
 // restore makes the restore of the chosen backup beside the database in use.
 func (s *stage) restore() *restore.Restore {
-	return &restore.Restore{Target: s.t, Archive: s.archive, Backup: s.backup, Staging: s.staging, Session: s.session(),
+	return &restore.Restore{Target: s.t, Archive: s.archive, Backup: s.backup, Staging: s.staging, Session: s.lock.Conn,
 		Database: postgres.Incoming(s.db.Staging.Name), Rules: s.rules, Key: s.key}
 }
