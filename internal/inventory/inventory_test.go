@@ -166,11 +166,12 @@ func TestTheExampleIsAnInventory(t *testing.T) {
 			Name: "shop",
 			Production: Server{
 				Host: production, Socket: "/var/run/postgresql", Port: 5432, Name: "shop", User: "backup_reader",
-				SystemIdentifier: "7301234567890123456", DataDirectory: "/var/lib/postgresql/15/main",
+				SystemIdentifier: "7301234567890123456", DataDirectory: "/var/lib/postgresql/15/main", MajorVersion: 15,
 			},
 			Backups: Backups{
 				Host: backup, Path: "/srv/backups/shop", MaxAge: 26 * time.Hour, MaxShrink: 0.2,
-				Keep: Keep{Daily: 7, Weekly: 5, Monthly: 12},
+				MinRows: map[string]int64{"public.customers": 1000, `"Billing Dept"."Invoice #"`: 100},
+				Keep:    Keep{Daily: 7, Weekly: 5, Monthly: 12},
 			},
 			Staging: Server{Host: staging, Socket: "/var/run/postgresql", Port: 5432, Name: "shop", User: "rehearsal", Owner: "shop"},
 			SQL:     sql,
@@ -235,8 +236,8 @@ func TestTheExampleHasEveryKeyThatThereIs(t *testing.T) {
 func TestAKeyThatIsLeftOutHasTheValueOfTheExample(t *testing.T) {
 	inv := mustLoad(t, minimal)
 	shop, uploads := inv.Databases["shop"], inv.Images["uploads"]
-	want := Backups{shop.Backups.Host, "/srv/backups/shop", 26 * time.Hour, 0.2, Keep{7, 5, 12}}
-	if shop.Backups != want {
+	want := Backups{Host: shop.Backups.Host, Path: "/srv/backups/shop", MaxAge: 26 * time.Hour, MaxShrink: 0.2, Keep: Keep{7, 5, 12}}
+	if !reflect.DeepEqual(shop.Backups, want) || shop.Production.MajorVersion != 0 {
 		t.Errorf("backups: got %+v, want %+v", shop.Backups, want)
 	}
 	if shop.Production.Port != 5432 || shop.Staging.Port != 5432 {
@@ -257,6 +258,39 @@ func TestAKindOfBackupThatIsLeftOutBesideAnotherIsNotKept(t *testing.T) {
 	inv := mustLoad(t, strings.Replace(minimal, "/srv/backups/shop}", "/srv/backups/shop, keep: {daily: 3}}", 1))
 	if got := inv.Databases["shop"].Backups.Keep; got != (Keep{Daily: 3}) {
 		t.Errorf("keep: %+v", got)
+	}
+}
+
+func TestAFloorHasTheNameOfTheTableInManifests(t *testing.T) {
+	inv := mustLoad(t, strings.Replace(minimal, "/srv/backups/shop}",
+		`/srv/backups/shop, min_rows: {public.users: 1, '"public"."Users"': "7", '"a"."b.""c"': 1000000000000, _a1.b_: 2}}`, 1))
+	want := map[string]int64{"public.users": 1, `"public"."Users"`: 7, `"a"."b.""c"`: 1e12, "_a1.b_": 2}
+	if got := inv.Databases["shop"].Backups.MinRows; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestDatabasesThatOnlyLookAlikeAreTaken(t *testing.T) {
+	second := func(backups, staging string) string {
+		return "\n  blog:\n    production: {host: prod, socket: /run/postgresql, name: shop, user: reader}\n" +
+			"    backups:    {" + backups + "}\n    staging:    {" + staging + ", user: rehearsal, owner: shop}\nimages:"
+	}
+	const apart, other = "host: vault, path: /srv/backups/blog", "host: stage, address: 127.0.0.1, name: blog"
+	for what, text := range map[string]string{
+		"a longer name":      second("host: vault, path: /srv/backups/shop2", other),
+		"another host":       second("host: vault2, path: /srv/backups/shop", other),
+		"the home":           second("host: vault, path: ~/srv/backups/shop", other),
+		"another database":   second(apart, other),
+		"another port":       second(apart, "host: stage, address: 127.0.0.1, port: 5433, name: shop"),
+		"another address":    second(apart, "host: stage, address: 10.0.0.1, name: shop"),
+		"another machine":    second(apart, "host: stage2, address: 127.0.0.1, name: shop"),
+		"a name in capitals": second(apart, "host: stage, address: 127.0.0.1, name: Shop"),
+	} {
+		hosts := "hosts:\n  vault2: {address: v2, role: backup}\n  stage2: {address: s2, role: staging}\n"
+		text = strings.Replace(strings.Replace(minimal, "hosts:\n", hosts, 1), "\nimages:", text, 1)
+		if inv, err := load(t, text); err != nil || len(inv.Databases) != 2 {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

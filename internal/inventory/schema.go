@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,15 +18,22 @@ import (
 // value set just before its table.
 type schema struct {
 	*reader
-	inv   *Inventory
-	dir   string // the folder of the file, absolute
-	hosts []*declared
+	inv       *Inventory
+	dir       string // the folder of the file, absolute
+	hosts     []*declared
+	databases []*claim
 }
 
 // declared is a host with the places that can only be judged once all hosts are known.
 type declared struct {
 	*Host
 	address, via pair
+}
+
+// claim is a database with the sections that say which places are its own.
+type claim struct {
+	*Database
+	backups, staging pair
 }
 
 // hosts reads hosts.yaml. problems are ready to print; err is about this machine, not about the file.
@@ -46,7 +54,7 @@ func hosts(file string, src []byte) (inv *Inventory, problems []string, err erro
 	}
 	s.section(pair{name: "the inventory", value: s.parse(src)}, []key{
 		{"hosts", must, s.allHosts}, // first: the others refer to them
-		{"databases", may, func(p pair) { s.named(p, s.database) }},
+		{"databases", may, s.allDatabases},
 		{"images", may, func(p pair) { s.named(p, s.images) }},
 	})
 	return s.inv, s.messages(), nil
@@ -77,6 +85,11 @@ func (s *schema) host(p pair) {
 	s.hosts = append(s.hosts, &declared{h, found["address"], found["via"]})
 }
 
+func (s *schema) allDatabases(p pair) {
+	s.named(p, s.database)
+	s.refuseSharedPlaces()
+}
+
 func (s *schema) database(p pair) {
 	db := &Database{Name: p.name}
 	s.inv.Databases[db.Name] = db
@@ -92,6 +105,7 @@ func (s *schema) database(p pair) {
 			s.fail(p.key, "%v", err)
 		}
 	}
+	s.databases = append(s.databases, &claim{db, found["backups"], found["staging"]})
 }
 
 func (s *schema) server(to *Server, role Role) func(pair) {
@@ -108,7 +122,9 @@ func (s *schema) server(to *Server, role Role) func(pair) {
 			{"data_directory", may, into(s.reader, &to.DataDirectory, remotePath)},
 		}
 		if role == Production {
-			table = append(table, key{"system_identifier", may, into(s.reader, &to.SystemIdentifier, systemIdentifier)})
+			table = append(table,
+				key{"system_identifier", may, into(s.reader, &to.SystemIdentifier, systemIdentifier)},
+				key{"major_version", may, into(s.reader, &to.MajorVersion, whole(9, 99))})
 		} else {
 			table = append(table, key{"owner", must, into(s.reader, &to.Owner, identifier)})
 		}
@@ -133,8 +149,25 @@ func (s *schema) backups(to *Backups) func(pair) {
 			{"path", must, into(s.reader, &to.Path, remotePath)},
 			{"max_age", may, into(s.reader, &to.MaxAge, duration)},
 			{"max_shrink", may, into(s.reader, &to.MaxShrink, share)},
+			{"min_rows", may, s.minRows(&to.MinRows)},
 			{"keep", may, s.keep(&to.Keep)},
 		})
+	}
+}
+
+// minRows reads the floors of tables, under the names that manifests have for them.
+func (s *schema) minRows(to *map[string]int64) func(pair) {
+	return func(p pair) {
+		*to = map[string]int64{}
+		pairs, _ := s.pairs(p)
+		for _, q := range pairs {
+			if _, err := table(q.name); err != nil {
+				s.fail(q.key, "%v", err)
+			}
+			var floor int
+			into(s.reader, &floor, whole(1, 1e12))(q)
+			(*to)[q.name] = int64(floor)
+		}
 	}
 }
 
@@ -242,6 +275,49 @@ func sameMachine(a, b *Host) bool {
 		return false
 	}
 	return strings.EqualFold(strings.TrimSuffix(hostA, "."), strings.TrimSuffix(hostB, "."))
+}
+
+// refuseSharedPlaces reports two databases with one folder for their backups, of which each would count, choose and prune
+// the other's, or with one database on staging, where the reset of one would replace the other.
+func (s *schema) refuseSharedPlaces() {
+	for i, b := range s.databases {
+		for _, a := range s.databases[:i] {
+			if how := overlap(b.Backups, a.Backups); how != "" {
+				line, _ := s.position(a.backups.key)
+				s.fail(b.backups.key, "the backups of %s %s %s's (line %d); each database needs a folder of its own",
+					b.Name, how, a.Name, line)
+			}
+			if sameDatabase(b.Staging, a.Staging) {
+				line, _ := s.position(a.staging.key)
+				s.fail(b.staging.key, "the staging of %s is that of %s, too (line %d); a reset of one would replace the other",
+					b.Name, a.Name, line)
+			}
+		}
+	}
+}
+
+// overlap says how the folder b lies to the folder a; "" for apart. Whether a path below ~ is one from / nobody knows
+// without asking the host.
+func overlap(b, a Backups) string {
+	if a.Host == nil || b.Host == nil || a.Path == "" || b.Path == "" || !sameMachine(a.Host, b.Host) ||
+		strings.HasPrefix(a.Path, "~") && a.Host.User != b.Host.User {
+		return ""
+	}
+	folderB, folderA := path.Clean(b.Path)+"/", path.Clean(a.Path)+"/"
+	switch {
+	case folderB == folderA:
+		return "have the folder of"
+	case strings.HasPrefix(folderB, folderA), folderA == "//":
+		return "are inside the folder of"
+	case strings.HasPrefix(folderA, folderB), folderB == "//":
+		return "are around the folder of"
+	}
+	return ""
+}
+
+func sameDatabase(b, a Server) bool {
+	return a.Host != nil && b.Host != nil && a.Name != "" && sameMachine(a.Host, b.Host) &&
+		path.Clean(a.Socket) == path.Clean(b.Socket) && strings.EqualFold(a.Address, b.Address) && a.Port == b.Port && a.Name == b.Name
 }
 
 // localPath resolves a path on this machine: against the folder of the inventory if it exists there, else against the

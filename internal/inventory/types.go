@@ -56,14 +56,16 @@ type Server struct {
 	Owner            string // role that owns the restored database (staging only)
 	SystemIdentifier string // expected pg_control_system().system_identifier (production only); optional
 	DataDirectory    string // expected data_directory; on staging only used to look at the free disk; optional
+	MajorVersion     int    // expected major version of the server (production only); 0: not checked
 }
 
 // Backups says where a database's backups lie and what makes one fit.
 type Backups struct {
 	Host      *Host
 	Path      string
-	MaxAge    time.Duration // an older one is stale; 0, which no file can say: not limited
-	MaxShrink float64       // 0.2 is 20 %
+	MaxAge    time.Duration    // an older one is stale; 0, which no file can say: not limited
+	MaxShrink float64          // 0.2 is 20 %
+	MinRows   map[string]int64 // floors: a table, as postgres.Qualify spells it, with fewer rows makes a backup suspicious
 	Keep      Keep
 }
 

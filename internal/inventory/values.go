@@ -114,6 +114,28 @@ func identifier(s string) (string, error) {
 	return s, nil
 }
 
+var (
+	plainTable  = regexp.MustCompile(`^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$`)
+	quotedTable = regexp.MustCompile(`^"((?:[^"]|"")+)"\."((?:[^"]|"")+)"$`)
+)
+
+// table is a table as manifests and columns.yaml name it: schema.table or, where one of the two needs quotes in SQL, both
+// of them in quotes. Another spelling would be a floor below a table that no backup has.
+func table(s string) (string, error) {
+	m := quotedTable.FindStringSubmatch(s)
+	switch {
+	case plainTable.MatchString(s):
+		return s, nil
+	case m != nil && plainTable.MatchString(m[1]+"."+m[2]):
+		return "", fmt.Errorf("%s needs no quotes; write %s.%s", s, m[1], m[2])
+	case m != nil:
+		return s, nil
+	case plainTable.MatchString("public." + s):
+		return "", fmt.Errorf("%s has no schema; write public.%s", s, s)
+	}
+	return "", fmt.Errorf(`%s is no table; write schema.table, or '"Schema"."Table"' with both in quotes as in SQL`, s)
+}
+
 // sshAddress is host, host:port, or an alias of ssh_config; an IPv6 address stands in brackets before a port.
 func sshAddress(s string) (string, error) {
 	if strings.Contains(s, "@") {
