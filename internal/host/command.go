@@ -19,6 +19,7 @@ type Cmd struct {
 	Secret map[string]string // environment too, but sent over stdin: never in argv
 	Stdin  io.Reader         // nil: the command gets /dev/null and dies with the connection
 	Stdout io.Writer         // nil: discarded
+	Stderr io.Writer         // gets all of it beside the tail in ExitError; must not fail; nil: that tail only
 }
 
 // remote is a Cmd as it goes over the wire.

@@ -170,7 +170,11 @@ func (p *process) readStderr(stderr io.Reader) {
 		p.stderr = nil
 		p.pid <- pid
 	}
-	_, _ = io.Copy(&p.stderr, from)
+	to := io.Writer(&p.stderr)
+	if p.cmd.Stderr != nil {
+		to = io.MultiWriter(&p.stderr, p.cmd.Stderr)
+	}
+	_, _ = io.Copy(to, from)
 }
 
 // skip reads the lines up to the one that begins with marker and returns the rest of that one; the lines
