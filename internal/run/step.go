@@ -28,6 +28,25 @@ func (t *Target) Step(ctx context.Context, name string, f func(ctx context.Conte
 	return err
 }
 
+// Part is a step to come.
+type Part struct {
+	name string
+	do   func(ctx context.Context, s *Step) error
+}
+
+// Named makes a part.
+func Named(name string, do func(ctx context.Context, s *Step) error) Part { return Part{name, do} }
+
+// Steps runs parts one after the other as steps, up to the first that fails.
+func (t *Target) Steps(ctx context.Context, parts ...Part) error {
+	for _, p := range parts {
+		if err := t.Step(ctx, p.name, p.do); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Step is a running step. Its methods feed the progress that people see and are safe for concurrent use.
 type Step struct {
 	name     string
