@@ -4,38 +4,55 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"rehearsal/internal/host"
 	"rehearsal/internal/inventory"
+	"rehearsal/internal/postgres"
 	"rehearsal/internal/run"
-)
-
-// Verdict is what is known of a backup.
-type Verdict string
-
-// The verdicts.
-const (
-	Verified Verdict = "verified" // restored, and its rows were counted
-	Sealed   Verdict = "sealed"   // created, not yet restored
-	Bad      Verdict = "bad"      // damaged, empty, or of another server
 )
 
 // Backup is one backup as the catalogue shows it.
 type Backup struct {
 	ID          string
-	Manifest    *Manifest // nil where it cannot be read
-	Problem     string    // why it is not fit, whatever its age: empty where nothing is known against it
+	Kind        Kind
+	Manifest    *Manifest   // nil where it cannot be read; of one made by others what its archive says, without counts and hashes
+	Problem     string      // why it is bad by what lies there, whatever its age; empty: nothing is known against it
+	Failed      string      // what the newest rehearsal of it found, where that is newer than any that succeeded
+	Suspicions  []string    // against floors and history
+	Against     string      // ID of the backup it was compared with; empty: there is no history
+	Accepted    *Acceptance // by a human, suspicions and all; nil: not
 	Verdict     Verdict
 	RehearsedAt time.Time // of the newest rehearsal that succeeded; zero: never
+
+	old     bool // its newest event is older than max_age, and nothing else is suspicious
+	settled bool // a rehearsal found nothing suspicious: what it was compared with may be pruned by now
+}
+
+// Kind says how a backup was made.
+type Kind string
+
+// The kinds.
+const (
+	Ours      Kind = ""            // by backup:create
+	Custom    Kind = "pg_dump -Fc" // by others, one file
+	Directory Kind = "pg_dump -Fd" // by others, a folder
+)
+
+// Acceptance is a human's word that a suspicious backup is what it should be.
+type Acceptance struct {
+	Why        string    `json:"why"`
+	By         string    `json:"by"` // user@host
+	At         time.Time `json:"accepted_at"`
+	Suspicions []string  `json:"suspicions"` // as they were then
 }
 
 // Archive is the folder of one database's backups on the backup host.
@@ -52,24 +69,52 @@ func (a *Archive) Path(elem ...string) string {
 // noFolder is the exit status of the listing where the folder is not there (EX_NOINPUT of sysexits.h).
 const noFolder = 66
 
-// listing prints, for each backup in the folder $1, its manifest, the sizes of its files and its records, each
-// text behind a line with its length. ls -n has the format that POSIX gives for ls -l; names of a dump's files
-// have no blanks.
+// listing prints, for each backup in the folder $1, its manifest, the sizes of its files, its records and what a human
+// said of it, each text behind a line with its length; of what others put there the sizes and the first bytes, in hex.
+// ls -n has the format that POSIX gives for ls -l; names of a dump's files have no blanks.
 const listing = `
 cd -- "$1" 2>/dev/null || exit 66
+export LC_ALL=C
 text() {
 	[ -f "$2" ] && n=$(wc -c <"$2") || return 0
 	printf '%s %d %s\n' "$1" "$n" "${2##*/}" && cat -- "$2" && echo
 }
-for id in */; do
-	id=${id%/}
-	case $id in *[!0-9TZ]* | '') continue ;; esac
-	printf 'backup 0 %s\n' "$id"
-	text manifest "$id/manifest.json"
-	LC_ALL=C ls -ln -- "$id/dump" 2>/dev/null | while read -r mode links uid gid bytes month day time name; do
-		case $mode in -*) printf 'file %s %s\n' "$bytes" "$name" ;; esac
+files() {
+	ls -ln -- "$1" 2>/dev/null | while read -r mode links uid gid bytes month day time name; do
+		case $mode in -*) printf 'file %s %s\n' "$bytes" "${name##*/}" ;; esac
 	done
-	for record in "$id"/rehearsals/*.json; do text record "$record"; done
+}
+records() {
+	for record in "$1"/*.json; do
+		case $record in */accepted.json) text accepted "$record" ;; *) text record "$record" ;; esac
+	done
+}
+for id in *; do
+	case $id in
+	*'
+'*) continue ;;
+	*[!0-9TZ]*) ours= ;;
+	*) ours=1 ;;
+	esac
+	if [ -L "$id" ]; then
+		continue
+	elif [ -d "$id" ] && [ "$ours" ]; then
+		printf 'backup 0 %s\n' "$id"
+		text manifest "$id/manifest.json"
+		text accepted "$id/accepted.json"
+		files "$id/dump"
+		records "$id/rehearsals"
+	elif [ -f "$id" ]; then
+		printf 'foreign 0 %s\n' "$id"
+		printf 'head 0 %s\n' "$(od -An -v -tx1 -N512 -- "$id" | tr -d ' \n')"
+		files "$id"
+		records ".rehearsals/$id"
+	elif [ -f "$id/toc.dat" ]; then
+		printf 'foreign 1 %s\n' "$id"
+		printf 'head 0 %s\n' "$(od -An -v -tx1 -N512 -- "$id/toc.dat" | tr -d ' \n')"
+		files "$id"
+		records ".rehearsals/$id"
+	fi
 done
 :`
 
@@ -87,42 +132,20 @@ func (a *Archive) List(ctx context.Context) ([]Backup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing %s on %s: %w", a.Path(), a.Host.Name(), err)
 	}
-	for i := range backups {
-		a.judge(&backups[i])
-	}
-	slices.SortFunc(backups, func(x, y Backup) int { return strings.Compare(y.ID, x.ID) })
+	a.judge(backups)
 	return backups, nil
-}
-
-// judge says what the inventory knows about where a backup must come from.
-func (a *Archive) judge(b *Backup) {
-	if b.Problem == "" {
-		expected := a.Database.Production.SystemIdentifier
-		switch {
-		case b.Manifest.Database != a.Database.Name:
-			b.Problem = fmt.Sprintf("it is a backup of database %q, not of %s", b.Manifest.Database, a.Database.Name)
-		case expected != "" && b.Manifest.Source.SystemIdentifier != expected:
-			b.Problem = fmt.Sprintf("it was taken from the server with system identifier %s, production's in the inventory is %s",
-				b.Manifest.Source.SystemIdentifier, expected)
-		case b.Manifest.Rows() == 0:
-			b.Problem = "it is empty: no table has a row"
-		}
-	}
-	switch {
-	case b.Problem != "":
-		b.Verdict = Bad
-	case !b.RehearsedAt.IsZero():
-		b.Verdict = Verified
-	default:
-		b.Verdict = Sealed
-	}
 }
 
 // found is one backup while its part of the listing is read.
 type found struct {
 	Backup
-	sizes  map[string]int64
-	reason string // of an unreadable manifest
+	folder   bool             // of others: a folder, not a file
+	head     []byte           // of others: the first bytes of the archive
+	sizes    map[string]int64 // of its files
+	reason   string           // why there is no manifest
+	failed   time.Time        // of the newest rehearsal that failed
+	failure  string
+	restored []postgres.TableRows // what the newest rehearsal that succeeded counted
 }
 
 func parseListing(out string) ([]Backup, error) {
@@ -130,8 +153,8 @@ func parseListing(out string) ([]Backup, error) {
 	var backups []Backup
 	var f *found
 	finish := func() {
-		if f != nil && idPattern.MatchString(f.ID) {
-			backups = append(backups, f.finish())
+		if f != nil && f.finish() {
+			backups = append(backups, f.Backup)
 		}
 	}
 	for {
@@ -143,15 +166,20 @@ func parseListing(out string) ([]Backup, error) {
 		kind, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		number, name, ok := strings.Cut(rest, " ")
 		n, numberErr := strconv.ParseInt(number, 10, 64)
-		if err != nil || !ok || numberErr != nil || kind != "backup" && f == nil {
+		if err != nil || !ok || numberErr != nil || f == nil && kind != "backup" && kind != "foreign" {
 			return nil, fmt.Errorf("the host's answer is not a listing: %q", line)
 		}
 		switch kind {
 		case "backup":
 			finish()
 			f = &found{Backup: Backup{ID: name}, sizes: map[string]int64{}, reason: "it has no manifest.json"}
+		case "foreign":
+			finish()
+			f = &found{Backup: Backup{ID: name, Kind: Custom}, sizes: map[string]int64{}, folder: n == 1}
+		case "head":
+			f.head, _ = hex.DecodeString(name)
 		case "file":
-			f.sizes["dump/"+name] = n
+			f.sizes[name] = n
 		default:
 			text := make([]byte, n+1)
 			if _, err := io.ReadFull(r, text); err != nil {
@@ -162,87 +190,82 @@ func parseListing(out string) ([]Backup, error) {
 	}
 }
 
-// add takes a manifest or the record of a rehearsal.
+// add takes a manifest, a human's acceptance, or the record of a rehearsal. A record or acceptance that cannot be read
+// counts for nothing.
 func (f *found) add(kind string, text []byte) {
-	if kind == "manifest" {
+	switch kind {
+	case "manifest":
 		m, err := ParseManifest(f.ID, text)
 		if err != nil {
 			f.reason = err.Error()
 			return
 		}
 		f.Manifest = m
-		return
-	}
-	var record struct {
-		Status     string    `json:"status"`
-		RecordedAt time.Time `json:"recorded_at"`
-	}
-	if json.Unmarshal(bytes.TrimSpace(text), &record) == nil && record.Status == "ok" && record.RecordedAt.After(f.RehearsedAt) {
-		f.RehearsedAt = record.RecordedAt
+	case "accepted":
+		var a Acceptance
+		if json.Unmarshal(text, &a) == nil && a.Why != "" {
+			f.Accepted = &a
+		}
+	default:
+		f.rehearsed(text)
 	}
 }
 
-// finish compares the files that are there with those that the manifest swears to.
-func (f *found) finish() Backup {
+// rehearsed takes a record: the newest one that succeeded, and the newest one that did not, count.
+func (f *found) rehearsed(text []byte) {
+	var record struct {
+		Status     string               `json:"status"`
+		Verdict    Verdict              `json:"verdict"`
+		ExitCode   run.Code             `json:"exit_code"`
+		RecordedAt time.Time            `json:"recorded_at"`
+		Suspicions []string             `json:"suspicions"`
+		Tables     []postgres.TableRows `json:"tables"`
+		Error      struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(bytes.TrimSpace(text), &record) != nil {
+		return
+	}
+	switch {
+	case record.Status == "ok" && record.RecordedAt.After(f.RehearsedAt):
+		f.RehearsedAt = record.RecordedAt
+		f.Suspicions = record.Suspicions // judge finds those of our own anew
+		f.restored = record.Tables
+		f.settled = f.settled || record.Verdict == Verified
+	case record.Status == "failed" && record.ExitCode == run.Unfit && record.RecordedAt.After(f.failed):
+		f.failed = record.RecordedAt
+		f.failure = fmt.Sprintf("its rehearsal of %s failed: %s", record.RecordedAt.Format(time.DateTime), record.Error.Message)
+	}
+}
+
+// finish says whether this is a backup at all, and fills in what only the whole part of the listing tells.
+func (f *found) finish() bool {
+	if f.failed.After(f.RehearsedAt) {
+		f.Failed = f.failure
+	}
+	if f.Kind != Ours {
+		return f.foreign()
+	}
 	if f.Manifest == nil {
 		f.Problem = f.reason
-		return f.Backup
+	} else {
+		f.compareFiles()
 	}
+	return idPattern.MatchString(f.ID)
+}
+
+// compareFiles compares the files that are there with those that the manifest swears to.
+func (f *found) compareFiles() {
 	for _, file := range f.Manifest.Files {
-		size, ok := f.sizes[file.Name]
+		size, ok := f.sizes[strings.TrimPrefix(file.Name, "dump/")]
 		if !ok {
 			f.Problem = file.Name + " is missing"
-			return f.Backup
+			return
 		}
 		if size != file.Bytes {
 			f.Problem = fmt.Sprintf("%s has %d bytes instead of %d", file.Name, size, file.Bytes)
-			return f.Backup
+			return
 		}
 	}
-	return f.Backup
-}
-
-// clockTolerance is how far the clocks of two hosts may differ before a backup counts as one of the future.
-const clockTolerance = 10 * time.Minute
-
-// Choose picks the backup with that ID or, for "", the newest. A newest backup that is not fit is an error and
-// never passed over: somebody must hear of it. Errors are run.Unfit. The age is judged only where no ID asks for
-// a certain backup.
-func (a *Archive) Choose(backups []Backup, id string, now time.Time) (*Backup, error) {
-	where := fmt.Sprintf("%s on %s", a.Database.Backups.Path, a.Database.Backups.Host.Name)
-	if len(backups) == 0 {
-		return nil, run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s", a.Database.Name, where)
-	}
-	b := &backups[0]
-	if id != "" {
-		i := slices.IndexFunc(backups, func(b Backup) bool { return b.ID == id })
-		if i < 0 {
-			return nil, run.Fail(run.Unfit, "see what is there: mage backup:list", "no backup %q of %s in %s", id, a.Database.Name, where)
-		}
-		b = &backups[i]
-	}
-	if b.Problem != "" {
-		return nil, run.Fail(run.Unfit, older(backups, b), "backup %s in %s is not fit: %s", b.ID, where, b.Problem)
-	}
-	age := now.Sub(b.Manifest.CreatedAt)
-	limit := a.Database.Backups.MaxAge
-	switch {
-	case age < -clockTolerance:
-		return nil, run.Fail(run.Unfit, "compare the clocks of production and of this machine", "backup %s in %s was created in the future, at %s",
-			b.ID, where, b.Manifest.CreatedAt.Format(time.RFC3339))
-	case id == "" && limit > 0 && age > limit:
-		return nil, run.Fail(run.Unfit, fmt.Sprintf("make a new one: mage backup:create; or take this one on purpose: -backup=%s", b.ID),
-			"the newest backup of %s is %s old (max_age is %s): %s in %s", a.Database.Name, run.Age(age), run.Age(limit), b.ID, where)
-	}
-	return b, nil
-}
-
-// older names the newest fit backup before b.
-func older(backups []Backup, b *Backup) string {
-	for _, o := range backups {
-		if o.ID < b.ID && o.Problem == "" {
-			return fmt.Sprintf("find out what happened to it, then take an older one on purpose: -backup=%s", o.ID)
-		}
-	}
-	return "there is no older fit one: mage backup:create"
 }

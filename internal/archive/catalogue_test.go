@@ -45,9 +45,13 @@ func TestTheCatalogueJudgesWhatTheListingShows(t *testing.T) {
 		verdict Verdict
 		problem string
 	}{
-		"whole":         {listingOf(t, good(), whole), Sealed, ""},
-		"rehearsed":     {listingOf(t, good(), whole, `{"status":"ok","recorded_at":"2026-01-01T03:00:00Z"}`), Verified, ""},
-		"failed record": {listingOf(t, good(), whole, `{"status":"failed","recorded_at":"2026-01-01T03:00:00Z"}`), Sealed, ""},
+		"whole":          {listingOf(t, good(), whole), Sealed, ""},
+		"rehearsed":      {listingOf(t, good(), whole, `{"status":"ok","recorded_at":"2026-01-01T03:00:00Z"}`), Verified, ""},
+		"staging failed": {listingOf(t, good(), whole, `{"status":"failed","exit_code":6,"recorded_at":"2026-01-01T03:00:00Z"}`), Sealed, ""},
+		"failed": {listingOf(t, good(), whole, `{"status":"ok","recorded_at":"2026-01-01T03:00:00Z"}`,
+			`{"status":"failed","exit_code":3,"recorded_at":"2026-01-02T03:00:00Z","error":{"message":"a row is lost"}}`), Bad, "rehearsal of 2026-01-02 03:00:00 failed: a row is lost"},
+		"mended": {listingOf(t, good(), whole, `{"status":"failed","exit_code":3,"recorded_at":"2026-01-01T03:00:00Z","error":{"message":"a row is lost"}}`,
+			`{"status":"ok","recorded_at":"2026-01-02T03:00:00Z"}`), Verified, ""},
 		"broken record": {listingOf(t, good(), whole, `{`), Sealed, ""},
 		"missing":       {listingOf(t, good(), map[string]int64{"toc.dat": 10}), Bad, "dump/1.dat.gz is missing"},
 		"short":         {listingOf(t, good(), map[string]int64{"toc.dat": 10, "1.dat.gz": 4}), Bad, "dump/1.dat.gz has 4 bytes instead of 5"},
@@ -61,10 +65,11 @@ func TestTheCatalogueJudgesWhatTheListingShows(t *testing.T) {
 			t.Errorf("%s: %d backups, %v", name, len(backups), err)
 			continue
 		}
+		shopArchive().judge(backups)
 		b := backups[0]
-		shopArchive().judge(&b)
-		if b.Verdict != c.verdict || !strings.Contains(b.Problem, c.problem) || (c.problem == "") != (b.Problem == "") {
-			t.Errorf("%s: verdict %s, problem %q, want %s, %q", name, b.Verdict, b.Problem, c.verdict, c.problem)
+		problem := b.Problem + b.Failed
+		if b.Verdict != c.verdict || !strings.Contains(problem, c.problem) || (c.problem == "") != (problem == "") {
+			t.Errorf("%s: verdict %s, problem %q, want %s, %q", name, b.Verdict, problem, c.verdict, c.problem)
 		}
 	}
 }
@@ -83,8 +88,8 @@ func TestAListingThatIsNoneIsAnError(t *testing.T) {
 func TestANewestBackupThatIsNotFitIsNeverPassedOver(t *testing.T) {
 	m := good()
 	now := m.CreatedAt.Add(time.Hour)
-	fit := Backup{ID: m.ID, Manifest: &m}
-	bad := Backup{ID: "20260102T020000Z", Manifest: &m, Problem: "it is broken"}
+	fit := Backup{ID: m.ID, Manifest: &m, Verdict: Sealed}
+	bad := Backup{ID: "20260102T020000Z", Manifest: &m, Problem: "it is broken", Verdict: Bad}
 	for name, c := range map[string]struct {
 		backups []Backup
 		id      string

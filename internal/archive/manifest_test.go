@@ -11,9 +11,10 @@ import (
 
 func good() Manifest {
 	return Manifest{Format: 1, ID: "20260101T020000Z", Database: "shop", CreatedAt: time.Date(2026, 1, 1, 2, 0, 0, 0, time.UTC),
-		Source: Source{Host: "production", SystemIdentifier: "7301234567890123456"},
-		Tables: []postgres.TableRows{{Name: "public.users", Rows: 3}},
-		Files:  []File{{Name: "dump/toc.dat", Bytes: 10, SHA256: strings.Repeat("a", 64)}, {Name: "dump/1.dat.gz", Bytes: 5, SHA256: strings.Repeat("b", 64)}}}
+		Source:       Source{Host: "production", SystemIdentifier: "7301234567890123456"},
+		Tables:       []postgres.TableRows{{Name: "public.users", Rows: 3}},
+		NewestEvents: []postgres.Event{{At: time.Date(2026, 1, 1, 1, 59, 0, 0, time.UTC), What: "signed in"}},
+		Files:        []File{{Name: "dump/toc.dat", Bytes: 10, SHA256: strings.Repeat("a", 64)}, {Name: "dump/1.dat.gz", Bytes: 5, SHA256: strings.Repeat("b", 64)}}}
 }
 
 func TestAManifestIsReadAsItWasWritten(t *testing.T) {

@@ -7,15 +7,22 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// TOC is the table of contents of a pg_dump archive: toc.dat of a folder. pg_restore -l prints less of it, and
-// prints names with blanks ambiguously. The format is that of ReadHead and ReadToc in PostgreSQL's
-// src/bin/pg_dump/pg_backup_archiver.c; versions 1.12 (PostgreSQL 9.0) to 1.16 (17 and 18) are known.
+// TOC is the table of contents of a pg_dump archive: toc.dat of a folder, or the beginning of a file of pg_dump -Fc.
+// pg_restore -l prints less of it, and prints names with blanks ambiguously. The format is that of ReadHead and ReadToc
+// in PostgreSQL's src/bin/pg_dump/pg_backup_archiver.c; versions 1.12 (PostgreSQL 9.0) to 1.16 (17 and 18) are known.
 type TOC struct {
+	Kind     Kind   // Custom or Directory
+	Database string // that was dumped
+	// CreatedAt is what the clock on the wall showed where pg_dump ran. The archive does not name the time zone, so the
+	// reading stands here as one of UTC: the true time is up to 14 hours earlier or 12 later.
+	CreatedAt     time.Time
 	ServerVersion string // of the source, e.g. "15.18 (Debian …)"
 	DumpVersion   string // of pg_dump
 	Entries       []Entry
+	Size          int // bytes of the header and the entries; in a file of -Fc the data begins behind them
 }
 
 // Entry is one object of the archive.
@@ -26,40 +33,63 @@ type Entry struct {
 	Tag       string // name
 	Defn      string // the SQL that creates it
 	Copy      string // the COPY that its data is for
-	File      string // of its data, below the dump's folder and without .gz; empty where it has none
+	File      string // of its data in a folder, below it and without .gz; empty where it has none
 }
 
-// maxTOCString bounds a length that the file claims, so that a damaged one cannot ask for all memory.
+// maxTOCString bounds a length that the archive claims, so that a damaged one cannot ask for all memory.
 const maxTOCString = 64 << 20
 
-var errTOC = errors.New("toc.dat is damaged")
+// ErrShort is the error for an archive that is fine as far as it goes and ends within its table of contents: whoever
+// has more bytes of it tries again with them, for whoever has none it is damaged.
+var ErrShort = errors.New("the archive ends within its table of contents")
 
-// ParseTOC reads a toc.dat. A damaged one gives an error, never a panic.
+var errTOC = errors.New("the archive's table of contents is damaged")
+
+// ParseTOC reads a toc.dat or a beginning of a file of pg_dump -Fc. One that is too short gives ErrShort, a damaged one
+// another error, never a panic.
 func ParseTOC(data []byte) (toc *TOC, err error) {
+	defer caught(&toc, &err)
 	r := &tocReader{r: bytes.NewReader(data)}
-	defer func() {
-		if recovered := recover(); recovered != nil {
-			e, ok := recovered.(tocError)
-			if !ok {
-				panic(recovered)
-			}
-			toc, err = nil, e.err
-		}
-	}()
 	toc = r.head()
-	for n := r.int(); n > 0; n-- {
-		toc.Entries = append(toc.Entries, r.entry())
+	n := r.int()
+	if n < 0 {
+		panic(tocError{errTOC})
 	}
+	for ; n > 0; n-- {
+		toc.Entries = append(toc.Entries, r.entry(toc.Kind))
+	}
+	toc.Size = len(data) - r.r.Len()
 	return toc, nil
 }
 
-// tocError carries an error out of the depths of the reader to ParseTOC.
+// ParseHead reads no more than the header, for which 512 bytes are enough: everything but the entries. Errors are those
+// of ParseTOC.
+func ParseHead(data []byte) (toc *TOC, err error) {
+	defer caught(&toc, &err)
+	r := &tocReader{r: bytes.NewReader(data)}
+	toc = r.head()
+	toc.Size = len(data) - r.r.Len()
+	return toc, nil
+}
+
+// tocError carries an error out of the depths of the reader to caught.
 type tocError struct{ err error }
 
+// caught is deferred by whoever uses a tocReader.
+func caught(toc **TOC, err *error) {
+	if recovered := recover(); recovered != nil {
+		e, ok := recovered.(tocError)
+		if !ok {
+			panic(recovered)
+		}
+		*toc, *err = nil, e.err
+	}
+}
+
 type tocReader struct {
-	r       *bytes.Reader
-	version int // major*100 + minor of the format
-	intSize int
+	r                   *bytes.Reader
+	version             int // major*100 + minor of the format
+	intSize, offsetSize int
 }
 
 func (r *tocReader) head() *TOC {
@@ -69,29 +99,54 @@ func (r *tocReader) head() *TOC {
 	v := r.bytes(3)
 	r.version = int(v[0])*100 + int(v[1])
 	if r.version < 112 || r.version > 116 {
-		panic(tocError{fmt.Errorf("toc.dat has format %d.%d; formats 1.12 to 1.16 are known", v[0], v[1])})
+		panic(tocError{fmt.Errorf("the archive has format %d.%d; formats 1.12 to 1.16 are known", v[0], v[1])})
 	}
-	r.intSize = int(r.byte())
-	r.byte() // size of an offset
-	r.byte() // format; a folder's toc.dat says tar
-	if r.intSize < 1 || r.intSize > 8 {
+	r.intSize, r.offsetSize = int(r.byte()), int(r.byte())
+	if r.intSize < 1 || r.intSize > 8 || r.offsetSize < 1 || r.offsetSize > 8 {
 		panic(tocError{errTOC})
 	}
+	toc := &TOC{Kind: r.kind()}
 	if r.version >= 115 {
 		r.byte() // compression algorithm
 	} else {
 		r.int() // compression level
 	}
-	for range 7 { // time of the dump: seconds to year, and daylight saving
-		r.int()
-	}
-	r.string() // name of the database
-	return &TOC{ServerVersion: r.string(), DumpVersion: r.string()}
+	toc.CreatedAt = r.time()
+	toc.Database, toc.ServerVersion, toc.DumpVersion = r.string(), r.string(), r.string()
+	return toc
 }
 
-func (r *tocReader) entry() Entry {
+// kind reads the format, an ArchiveFormat of pg_backup.h. A folder's toc.dat is written as that of a tar archive, which
+// has the same (pg_backup_directory.c), so 5, archDirectory, stands in no file.
+func (r *tocReader) kind() Kind {
+	switch format := r.byte(); format {
+	case 1:
+		return Custom
+	case 3:
+		return Directory
+	default:
+		panic(tocError{fmt.Errorf("%w: there is no format %d", errTOC, format)})
+	}
+}
+
+// time reads a struct tm: seconds to year, and whether daylight saving was in force.
+func (r *tocReader) time() time.Time {
+	var tm [7]int
+	for i := range tm {
+		tm[i] = r.int()
+	}
+	t := time.Date(tm[5]+1900, time.Month(tm[4]+1), tm[3], tm[2], tm[1], min(tm[0], 59), 0, time.UTC) // 60: a leap second
+	if t.Day() != tm[3] || t.Minute() != tm[1] || t.Year() != tm[5]+1900 {
+		panic(tocError{fmt.Errorf("%w: the time of the dump is none", errTOC)})
+	}
+	return t
+}
+
+func (r *tocReader) entry(kind Kind) Entry {
 	var e Entry
-	e.ID = r.int()
+	if e.ID = r.int(); e.ID <= 0 {
+		panic(tocError{fmt.Errorf("%w: %d is no ID of an entry", errTOC, e.ID)})
+	}
 	r.int()    // has a dumper
 	r.string() // oid of the catalogue
 	r.string() // oid
@@ -116,14 +171,27 @@ func (r *tocReader) entry() Entry {
 			break
 		}
 	}
-	e.File = r.string()
+	if kind == Custom {
+		r.offset()
+	} else {
+		e.File = r.string()
+	}
 	return e
+}
+
+// offset reads where the data is: a flag (set, not set, no data) and the place. Whoever reads from a pipe finds the data
+// without.
+func (r *tocReader) offset() {
+	if flag := r.byte(); flag < 1 || flag > 3 {
+		panic(tocError{errTOC})
+	}
+	r.bytes(r.offsetSize)
 }
 
 func (r *tocReader) bytes(n int) []byte {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r.r, b); err != nil {
-		panic(tocError{fmt.Errorf("%w: it ends too early", errTOC)})
+		panic(tocError{ErrShort})
 	}
 	return b
 }
@@ -153,8 +221,11 @@ func (r *tocReader) nullable() (s string, null bool) {
 	if n < 0 {
 		return "", true
 	}
-	if n > maxTOCString || n > r.r.Len() {
-		panic(tocError{fmt.Errorf("%w: a length is larger than the file", errTOC)})
+	if n > maxTOCString {
+		panic(tocError{fmt.Errorf("%w: something has a length of %d bytes", errTOC, n)})
+	}
+	if n > r.r.Len() {
+		panic(tocError{ErrShort})
 	}
 	return string(r.bytes(n)), false
 }
@@ -229,4 +300,15 @@ func List(entries []Entry) string {
 		b.WriteString(strconv.Itoa(e.ID) + ";\n")
 	}
 	return b.String()
+}
+
+// Extension returns the extension that the entry creates or comments on.
+func (e Entry) Extension() (name string, ok bool) {
+	switch e.Desc {
+	case "EXTENSION":
+		return e.Tag, true
+	case "COMMENT":
+		return strings.CutPrefix(e.Tag, "EXTENSION ")
+	}
+	return "", false
 }

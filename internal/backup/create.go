@@ -40,29 +40,37 @@ func Create(ctx context.Context, t *run.Target, db *inventory.Database) error {
 	if err := c.files.Load(db.SQL); err != nil {
 		return err
 	}
-	steps := []struct {
-		name string
-		do   func(context.Context, *run.Step) error
-	}{
-		{"connect", c.connect},
-		{"check the source", c.guard},
-		{"count in a snapshot", c.count},
-		{"dump", c.dump},
-		{"send", c.send},
-		{"publish", c.publish},
+	err := t.Steps(ctx,
+		run.Named("connect", c.connect),
+		run.Named("check the source", c.guard),
+		run.Named("count in a snapshot", c.count),
+		run.Named("dump", c.dump),
+		run.Named("send", c.send),
+		run.Named("publish", c.publish),
+	)
+	if err != nil {
+		return err
 	}
-	for _, s := range steps {
-		if err := t.Step(ctx, s.name, s.do); err != nil {
-			return err
-		}
+	return c.conclude()
+}
+
+// conclude says what was made; a suspicious one is an error, so that somebody hears of it.
+func (c *creation) conclude() error {
+	m, verdict := c.manifest, archive.Sealed
+	if len(c.suspicions) > 0 {
+		verdict = archive.Suspicious
+		c.t.Set("suspicions", c.suspicions)
 	}
-	m := c.manifest
-	t.Set("backup", m.ID)
-	t.Set("tables", m.Tables)
-	t.Set("verdict", archive.Sealed)
-	t.Printf("\nbackup %s of %s: %d rows in %d tables, %s, at %s on %s\n", m.ID, db.Name, m.Rows(), len(m.Tables),
+	c.t.Set("backup", m.ID)
+	c.t.Set("tables", m.Tables)
+	c.t.Set("verdict", verdict)
+	c.t.Printf("\nbackup %s of %s: %d rows in %d tables, %s, at %s on %s\n", m.ID, c.db.Name, m.Rows(), len(m.Tables),
 		run.Bytes(m.Bytes()), c.archive.Path(m.ID), c.archive.Host.Name())
-	t.Printf("it is %s: created, not yet restored; `mage staging:reset` rehearses it\n", archive.Sealed)
+	if verdict == archive.Suspicious {
+		b := &archive.Backup{ID: m.ID, Manifest: &m, Verdict: verdict, Suspicions: c.suspicions}
+		return c.archive.Fit(b, c.backups)
+	}
+	c.t.Printf("it is %s: created, not yet restored; `mage backup:verify` or `mage staging:reset` rehearses it\n", verdict)
 	return nil
 }
 
@@ -74,8 +82,9 @@ type creation struct {
 
 	production *postgres.Server
 	archive    *archive.Archive
-	last       *archive.Backup // the newest good one, or nil
-	conn       *pgx.Conn       // holds the lock and the snapshot
+	backups    []archive.Backup // there already, newest first
+	suspicions []string
+	conn       *pgx.Conn // holds the snapshot
 	id         postgres.Identity
 	tx         pgx.Tx
 	snapshot   string
@@ -104,57 +113,6 @@ func (c *creation) connect(ctx context.Context, _ *run.Step) error {
 	return nil
 }
 
-// guard compares the server that answers with the inventory, and reads what history there is.
-func (c *creation) guard(ctx context.Context, s *run.Step) error {
-	lock, err := c.production.Lock(ctx, c.db.Name, "backup:create")
-	if err != nil {
-		return err
-	}
-	c.t.Cleanup("release the lock on "+c.production.Host.Name(), lock.Release)
-	if c.conn, err = c.production.Connect(ctx, c.db.Production.Name); err != nil {
-		return err
-	}
-	c.t.Cleanup("end the snapshot", c.conn.Close)
-	if c.id, err = postgres.Identify(ctx, c.conn); err != nil {
-		return err
-	}
-	if err := checkIdentity(c.db.Production, c.id); err != nil {
-		return err
-	}
-	backups, err := c.archive.List(ctx)
-	if err != nil {
-		return err
-	}
-	if i := slices.IndexFunc(backups, func(b archive.Backup) bool { return b.Problem == "" }); i >= 0 {
-		c.last = &backups[i]
-	} else {
-		c.t.Warn("there is no good backup of %s yet to compare this one with", c.db.Name)
-	}
-	s.Detail("PostgreSQL %s, system identifier %s", c.id.ServerVersion, c.id.SystemIdentifier)
-	return nil
-}
-
-// checkIdentity refuses a server that is not the inventory's, and one that the inventory does not identify.
-func checkIdentity(expected inventory.Server, id postgres.Identity) error {
-	where := expected.Host.Name
-	switch {
-	case expected.SystemIdentifier == "" || expected.DataDirectory == "":
-		return run.Fail(run.Unfit, fmt.Sprintf("if it is production's, write into the inventory: system_identifier: %q, data_directory: %s",
-			id.SystemIdentifier, strconv.Quote(id.DataDirectory)),
-			"the inventory does not say which server production is; the one on %s has system identifier %s", where, id.SystemIdentifier)
-	case id.SystemIdentifier != expected.SystemIdentifier:
-		return run.Fail(run.Unfit, "another server answers at production's socket or port: find out which, before anything else",
-			"the server on %s has system identifier %s, the inventory's production has %s", where, id.SystemIdentifier, expected.SystemIdentifier)
-	case id.DataDirectory == "":
-		return run.Fail(run.Incomplete, fmt.Sprintf("as superuser: GRANT pg_monitor TO %s", postgres.Ident(expected.User)),
-			"the role %s may not see data_directory on %s", expected.User, where)
-	case path.Clean(id.DataDirectory) != path.Clean(expected.DataDirectory):
-		return run.Fail(run.Unfit, "another server answers at production's socket or port: find out which, before anything else",
-			"the server on %s works in %s, the inventory's production in %s", where, id.DataDirectory, expected.DataDirectory)
-	}
-	return nil
-}
-
 // count opens the snapshot and writes down what is in it.
 func (c *creation) count(ctx context.Context, s *run.Step) (err error) {
 	if c.tx, c.snapshot, err = postgres.Snapshot(ctx, c.conn); err != nil {
@@ -178,18 +136,19 @@ func (c *creation) count(ctx context.Context, s *run.Step) (err error) {
 	if m.DatabaseBytes, err = postgres.DatabaseBytes(ctx, c.conn); err != nil {
 		return fmt.Errorf("asking for the size of the database: %w", err)
 	}
-	if err := c.judge(); err != nil {
+	if err := c.refuseEmpty(); err != nil {
 		return err
 	}
 	if m.NewestEvents, err = c.files.Events.Events(ctx, c.tx, "", 10); err != nil {
 		return run.Fail(run.Incomplete, "mend the query; it runs on production and on staging", "the newest events are unknown: %w", err)
 	}
+	c.suspect()
 	s.Detail("%d rows in %d tables", m.Rows(), len(m.Tables))
 	return nil
 }
 
-// judge holds the counts against floors and history, which a dump of the wrong or empty instance cannot satisfy.
-func (c *creation) judge() error {
+// refuseEmpty refuses a database that holds nothing.
+func (c *creation) refuseEmpty() error {
 	m := &c.manifest
 	source := fmt.Sprintf("database %q on %s", c.db.Production.Name, c.production.Host.Name())
 	if len(m.Tables) == 0 {
@@ -198,44 +157,17 @@ func (c *creation) judge() error {
 	if m.Rows() == 0 {
 		return run.Fail(run.Unfit, "is this the production database? compare the inventory", "%s has %d tables and not one row", source, len(m.Tables))
 	}
-	if c.last == nil {
-		return nil
-	}
-	if problems := shrunk(c.last.Manifest.Tables, m.Tables, c.db.Backups.MaxShrink); len(problems) > 0 {
-		return run.Fail(run.Unfit, "if this is meant, raise max_shrink in the inventory for one backup; 100% accepts anything",
-			"%s has lost rows since backup %s (max_shrink is %g%%):\n  %s", source, c.last.ID, c.db.Backups.MaxShrink*100, strings.Join(problems, "\n  "))
-	}
 	return nil
 }
 
-// shrinkFloor is how many rows a table must have had before its shrinking alone stops a backup: a queue of
-// twenty jobs halves every minute.
-const shrinkFloor = 100
-
-// shrunk lists what lost more than the share limit of its rows: tables, and the database as a whole. A table
-// that vanished lost them all. Growth is never a problem.
-func shrunk(before, now []postgres.TableRows, limit float64) (problems []string) {
-	rows := map[string]int64{}
-	var was, is int64
-	for _, t := range now {
-		rows[t.Name] = t.Rows
-		is += t.Rows
+// suspect holds the counts against floors and history, which a dump of a wrong or of a migrated but empty instance
+// cannot satisfy. What it finds does not stop the backup: it may be all that is left.
+func (c *creation) suspect() {
+	var against string
+	against, c.suspicions = c.archive.Suspect(&c.manifest, c.backups)
+	if against == "" {
+		c.t.Warn("there is no good backup of %s yet to compare this one with: a first backup has no history", c.db.Name)
 	}
-	for _, t := range before {
-		was += t.Rows
-		n, ok := rows[t.Name]
-		switch {
-		case t.Rows < shrinkFloor || float64(n) >= float64(t.Rows)*(1-limit):
-		case !ok:
-			problems = append(problems, fmt.Sprintf("%s had %d rows and is gone", t.Name, t.Rows))
-		default:
-			problems = append(problems, fmt.Sprintf("%s had %d rows and has %d", t.Name, t.Rows, n))
-		}
-	}
-	if float64(is) < float64(was)*(1-limit) {
-		problems = append(problems, fmt.Sprintf("all tables together had %d rows and have %d", was, is))
-	}
-	return problems
 }
 
 // dump runs pg_dump on production into a spool folder, in the snapshot that was counted.
@@ -243,10 +175,6 @@ func (c *creation) dump(ctx context.Context, s *run.Step) error {
 	h := c.production.Host
 	if err := c.roomFor(ctx, s); err != nil {
 		return err
-	}
-	var err error
-	if c.manifest.PgDumpVersion, _, err = c.production.Version(ctx, "pg_dump"); err != nil {
-		return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no pg_dump on %s: %w", h.Name(), err)
 	}
 	spools := h.State("spool", "db-"+url.PathEscape(c.db.Name))
 	c.spool = path.Join(spools, c.manifest.ID)
@@ -260,11 +188,16 @@ func (c *creation) dump(ctx context.Context, s *run.Step) error {
 	if err != nil {
 		return err
 	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	watched, stop := context.WithCancel(ctx)
 	defer stop()
 	go c.watchSpool(watched, s)
 	if err := h.Run(ctx, cmd); err != nil {
 		return dumpError(h.Name(), err)
+	}
+	for line := range strings.Lines(stderr.String()) {
+		c.t.Warn("on %s: %s", h.Name(), strings.TrimSpace(line))
 	}
 	return c.tx.Rollback(ctx)
 }
@@ -287,8 +220,8 @@ func dumpError(where string, err error) error {
 // third of the database where there is no last one.
 func (c *creation) roomFor(ctx context.Context, s *run.Step) error {
 	need := c.manifest.DatabaseBytes / 3
-	if c.last != nil {
-		need = c.last.Manifest.Bytes() + c.last.Manifest.Bytes()/5
+	if i := slices.IndexFunc(c.backups, func(b archive.Backup) bool { return b.Kind == archive.Ours && b.Problem == "" }); i >= 0 {
+		need = c.backups[i].Manifest.DumpBytes()
 	}
 	for _, place := range []struct {
 		host *host.Host

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -21,6 +22,10 @@ type listed struct {
 	Verdict     archive.Verdict `json:"verdict"`
 	RehearsedAt *time.Time      `json:"rehearsed_at"`
 	Problem     string          `json:"problem,omitempty"`
+	Suspicions  []string        `json:"suspicions,omitempty"`
+	Against     string          `json:"compared_with,omitempty"` // ID of the backup that history means; none for a first one
+
+	Accepted *archive.Acceptance `json:"accepted,omitempty"`
 }
 
 // List prints every backup of db, newest first. None at all is run.Unfit: nobody should read an empty list as
@@ -46,11 +51,12 @@ func List(ctx context.Context, t *run.Target, db *inventory.Database) error {
 		return run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s on %s", db.Name, a.Path(), h.Name())
 	}
 	t.Table([]string{"backup", "age", "size", "tables", "rows", "verdict", "last rehearsal"}, rows)
+	explain(t, backups)
 	return nil
 }
 
 func describe(b archive.Backup, now time.Time) (listed, []string) {
-	e := listed{ID: b.ID, Verdict: b.Verdict, Problem: b.Problem}
+	e := listed{ID: b.ID, Verdict: b.Verdict, Problem: cmp.Or(b.Problem, b.Failed), Suspicions: b.Suspicions, Against: b.Against, Accepted: b.Accepted}
 	row := []string{b.ID, "?", "?", "?", "?", string(b.Verdict), "never"}
 	if m := b.Manifest; m != nil {
 		e.CreatedAt, e.Bytes, e.Tables, e.Rows = &m.CreatedAt, m.Bytes(), len(m.Tables), m.Rows()
@@ -60,8 +66,33 @@ func describe(b archive.Backup, now time.Time) (listed, []string) {
 		e.RehearsedAt = &b.RehearsedAt
 		row[6] = run.Age(now.Sub(b.RehearsedAt)) + " ago"
 	}
-	if b.Problem != "" {
-		row[5] += ": " + b.Problem
+	if b.Manifest != nil && len(b.Manifest.Tables) == 0 {
+		row[3], row[4] = "?", "?" // made by others and not restored yet
 	}
 	return e, row
+}
+
+// explain says below the table what stands behind verdicts that are not plain.
+func explain(t *run.Target, backups []archive.Backup) {
+	first := true
+	for _, b := range backups {
+		reasons := b.Suspicions
+		switch {
+		case b.Verdict == archive.Bad:
+			reasons = []string{cmp.Or(b.Problem, b.Failed)}
+		case b.Accepted != nil:
+			reasons = []string{fmt.Sprintf("accepted by %s: %s", b.Accepted.By, b.Accepted.Why)}
+		case b.Verdict != archive.Suspicious && b.Kind != archive.Ours:
+			reasons = []string{"made by others with " + string(b.Kind) + ": without a manifest there are no counts, hashes or source to compare"}
+		case b.Verdict != archive.Suspicious:
+			continue
+		}
+		for _, reason := range reasons {
+			if first {
+				t.Printf("\n")
+				first = false
+			}
+			t.Printf("%s is %s: %s\n", b.ID, b.Verdict, reason)
+		}
+	}
 }

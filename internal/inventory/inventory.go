@@ -21,7 +21,7 @@ func Load(path string) (*Inventory, error) {
 	src, err := read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, run.Fail(run.Usage,
-			"copy inventory/hosts.example.yaml to inventory/hosts.yaml and edit it, or set REHEARSAL_INVENTORY",
+			"copy inventory/hosts.example.yaml to inventory/hosts.yaml and edit it, or set REHEARSAL_INVENTORY; mage demo shows everything on this machine alone",
 			"there is no inventory at %s", path)
 	}
 	if err != nil {

@@ -53,6 +53,16 @@ func Parse(file string, data []byte) (*Rules, error) {
 	return rules, nil
 }
 
+// Truncated names the tables whose rows are not read.
+func (r *Rules) Truncated() (tables []string) {
+	for _, t := range r.tables {
+		if t.truncate {
+			tables = append(tables, t.table)
+		}
+	}
+	return tables
+}
+
 // rule returns the rule for a table, or nil.
 func (r *Rules) rule(table string) *rule {
 	i := slices.IndexFunc(r.tables, func(t *rule) bool { return t.table == table })

@@ -55,6 +55,12 @@ func CopyArgs(spec inventory.Server, database string, session []string, copyFrom
 	return args
 }
 
+// LoadArgs is psql for what pg_restore --file=- prints of an archive's rows, into database as the owner. Errors as with
+// CopyArgs.
+func LoadArgs(spec inventory.Server, database string) []string {
+	return append(CopyArgs(spec, database, nil, "SET client_min_messages = error"), "--file=-")
+}
+
 // ScriptArgs is psql reading a script from stdin in one transaction that ends at the first error; rows come
 // out as CSV without headers. Without ON_ERROR_STOP psql exits 0 after errors.
 func ScriptArgs(spec inventory.Server, database string) []string {
@@ -103,6 +109,9 @@ func (s *Server) Command(ctx context.Context, args []string, settings map[string
 	}
 	return c, nil
 }
+
+// Tool is the path of a client tool on the server's host.
+func (s *Server) Tool(name string) string { return s.resolve([]string{tool(s.Spec, name)})[0] }
 
 // resolve makes a program below the remote home absolute; nothing else would expand "~/".
 func (s *Server) resolve(args []string) []string {

@@ -16,6 +16,7 @@ import (
 type TableRows struct {
 	Name string `json:"name"` // as Qualify spells it
 	Rows int64  `json:"rows"`
+	Root string `json:"root,omitempty"` // of a partition: its topmost parent
 }
 
 // countChunk is how many tables one statement counts: few round trips, and no statement of megabytes.
@@ -31,7 +32,11 @@ func Count(ctx context.Context, conn *pgx.Conn, tables []Table) ([]TableRows, er
 			continue
 		}
 		parts = append(parts, fmt.Sprintf("SELECT %d, count(*) FROM ONLY %s", len(counts), Ident(t.Schema, t.Name)))
-		counts = append(counts, TableRows{Name: t.Qualified()})
+		c := TableRows{Name: t.Qualified()}
+		if t.Root != c.Name {
+			c.Root = t.Root
+		}
+		counts = append(counts, c)
 	}
 	for len(parts) > 0 {
 		n := min(countChunk, len(parts))

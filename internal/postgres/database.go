@@ -24,6 +24,9 @@ func Incoming(name string) string { return name + "_incoming" }
 // Previous is the database that was in use before the last reset.
 func Previous(name string) string { return name + "_previous" }
 
+// Scratch is the database that a backup is verified in.
+func Scratch(name string) string { return name + "_verify" }
+
 // Exists says whether database is there.
 func Exists(ctx context.Context, conn *pgx.Conn, database string) (ok bool, err error) {
 	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", database).Scan(&ok)

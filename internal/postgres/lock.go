@@ -44,23 +44,42 @@ func (s *Server) lock(ctx context.Context, conn *pgx.Conn, database, target stri
 	if ours {
 		return nil
 	}
-	var pid int
-	var who string
-	var since time.Time
-	err := conn.QueryRow(ctx, `SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.backend_start, now())
-		FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-		  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended($1, 0)`, "rehearsal:"+database).Scan(&pid, &who, &since)
-	if errors.Is(err, pgx.ErrNoRows) {
+	h, err := LockHolder(ctx, conn, database)
+	if err != nil {
+		return err
+	}
+	if h == nil {
 		return run.Fail(run.Locked, "try again", "another run held the lock for %s on %s and has just ended", database, s.Host.Name())
 	}
-	if err != nil {
-		return fmt.Errorf("asking who holds the lock on %s: %w", s.where(), err)
-	}
-	return run.Fail(run.Locked, fmt.Sprintf("wait for it, or end it: SELECT pg_terminate_backend(%d) on %s", pid, s.Host.Name()),
-		"another run holds the lock for %s on %s: %s, since %s (%s)", database, s.Host.Name(), who,
-		since.Format(time.DateTime), run.Age(time.Since(since)))
+	return run.Fail(run.Locked, fmt.Sprintf("wait for it, or end it on %s: SELECT pg_terminate_backend(%d)", s.Host.Name(), h.PID),
+		"another run holds the lock for %s on %s: %s, since %s (%s)", database, s.Host.Name(), h.Who,
+		h.Since.Format(time.DateTime), run.Age(time.Since(h.Since)))
 }
 
 // Release gives the lock back by ending its session.
 func (l *Lock) Release(ctx context.Context) error { return l.Conn.Close(ctx) }
+
+// Holder is the session that holds a lock.
+type Holder struct {
+	PID   int
+	Who   string // its application_name; empty where our role may not see it
+	Since time.Time
+}
+
+// LockHolder returns who holds the Lock for work on database, or nil. It needs a session in the maintenance database
+// and never takes the lock, not even for a moment: a run that starts just then must not be refused.
+func LockHolder(ctx context.Context, conn *pgx.Conn, database string) (*Holder, error) {
+	var h Holder
+	err := conn.QueryRow(ctx, `SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.backend_start, now())
+		FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+		  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended($1, 0)`, "rehearsal:"+database).Scan(&h.PID, &h.Who, &h.Since)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking who holds the lock for %s: %w", database, err)
+	}
+	return &h, nil
+}

@@ -41,7 +41,12 @@ func (r *Restore) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = r.Target.Step(ctx, "load and mask", func(ctx context.Context, s *run.Step) error { return r.loadTables(ctx, s) })
+	err = r.Target.Step(ctx, "load and mask", func(ctx context.Context, s *run.Step) error {
+		if r.toc.Kind == archive.Custom {
+			return r.loadArchive(ctx, s)
+		}
+		return r.loadTables(ctx, s)
+	})
 	if err != nil {
 		return err
 	}
@@ -73,11 +78,11 @@ func (r *Restore) execute(ctx context.Context, statement func(mask.Table) string
 	return nil
 }
 
-// stream is one table on its way.
+// stream is one file on its way to staging.
 type stream struct {
-	entry archive.Entry
 	file  archive.File
-	table string
+	what  string // for messages: the table, or the archive
+	entry archive.Entry
 	fault run.Code // of rows that do not load: the mask's where there is one, else the backup's
 }
 
@@ -95,12 +100,21 @@ func (r *Restore) wanted() (streams []stream, bytes int64) {
 			fault = run.Unclean
 		}
 		if !planned[name].Truncate {
-			streams = append(streams, stream{entry: e, file: file, table: name, fault: fault})
+			streams = append(streams, stream{entry: e, file: file, what: name, fault: fault})
 			bytes += file.Bytes
 		}
 	}
 	slices.SortStableFunc(streams, func(a, b stream) int { return cmp.Compare(b.file.Bytes, a.file.Bytes) })
 	return streams, bytes
+}
+
+// Loaded names the files that Load reads, as the manifest does; it hashes them as they pass.
+func (r *Restore) Loaded() (names []string) {
+	streams, _ := r.wanted()
+	for _, s := range streams {
+		names = append(names, s.file.Name)
+	}
+	return append(names, "dump/toc.dat")
 }
 
 func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
@@ -122,7 +136,7 @@ func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
 	return g.Wait()
 }
 
-// feed runs on staging for one table: $1 a file that says that unpacking failed, $2 the program that unpacks, then
+// feed runs on staging for one file: $1 a file that says that unpacking failed, $2 the command that unpacks, then
 // psql's command line. The bytes go from pipe to pipe and never lie on disk. (pg_restore can read them from a FIFO in
 // place of the dump's file up to PostgreSQL 15.18; that of 15.20 refuses what is not a regular file.) The last cat
 // takes what follows the end of the data, so that nobody unpacks into a closed pipe; the pipe ends when the whole
@@ -131,7 +145,7 @@ const feed = `
 failed=$1 unpack=$2
 shift 2
 rm -f "$failed"
-{ "$unpack" -dc || : >"$failed"; } | {
+{ eval "$unpack" || : >"$failed"; } | {
 	"$@" || exit
 	cat >/dev/null
 	[ ! -e "$failed" ] || exit 74
@@ -143,8 +157,7 @@ const notUnpacked = 74
 // unpackers are the programs that unpack the files of a dump, by suffix.
 var unpackers = map[string]string{".gz": "gzip", ".zst": "zstd", ".lz4": "lz4"}
 
-// loadTable streams one file from the backup host into psql on staging. Where both ends fail, the
-// backup's damage is the cause and the other the consequence, so a failed load still reads the file to its end.
+// loadTable streams the file of one table into psql on staging, unpacked there.
 func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64)) error {
 	cmd, err := r.Staging.Command(ctx, postgres.CopyArgs(r.Staging.Spec, r.Database, r.toc.Session(), t.entry.Copy), r.Key.Settings())
 	if err != nil {
@@ -152,8 +165,41 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	}
 	if unpack, packed := unpackers[path.Ext(t.file.Name)]; packed {
 		failed := fmt.Sprintf("%s/%d.failed", r.dir, t.entry.ID)
-		cmd.Script, cmd.Args = feed, append([]string{failed, unpack}, cmd.Args...)
+		cmd.Script, cmd.Args = feed, append([]string{failed, unpack + " -dc"}, cmd.Args...)
 	}
+	return r.load(ctx, t, cmd, progress)
+}
+
+// loadArchive streams a whole file of pg_dump -Fc through pg_restore into psql on staging: one table after the other, as
+// they lie in it. Rows of tables that the rules truncate pass through pg_restore's memory and no further.
+func (r *Restore) loadArchive(ctx context.Context, s *run.Step) error {
+	truncated := map[string]bool{}
+	fault := run.Unfit
+	for _, t := range r.Plan.Tables {
+		truncated[t.Qualified()] = t.Truncate
+		if len(t.Masked) > 0 {
+			fault = run.Unclean
+		}
+	}
+	entries := slices.DeleteFunc(r.toc.Data(), func(e archive.Entry) bool { return truncated[postgres.Qualify(e.Namespace, e.Tag)] })
+	list := r.dir + "/data.list"
+	if err := r.Staging.Host.WriteFile(ctx, list, []byte(archive.List(entries))); err != nil {
+		return err
+	}
+	cmd, err := r.Staging.Command(ctx, postgres.LoadArgs(r.Staging.Spec, r.Database), r.Key.Settings())
+	if err != nil {
+		return err
+	}
+	unpack := host.Quote(r.Staging.Tool("pg_restore"), "--data-only", "--use-list="+list, "--file=-")
+	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", unpack}, cmd.Args...)
+	file := r.Backup.Manifest.Files[0]
+	s.Expect(file.Bytes)
+	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, s.Add)
+}
+
+// load streams one file from the backup host into a command on staging. Where both ends fail, the backup's damage is
+// the cause and the other the consequence, so a failed load still reads the file to its end.
+func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, progress func(int64)) error {
 	pr, pw := io.Pipe()
 	cmd.Stdin = pr
 	loadCtx, stop := context.WithCancel(ctx)
@@ -214,7 +260,7 @@ func (r *Restore) loadSequences(ctx context.Context) error {
 	if err := r.Staging.Host.WriteFile(ctx, list, []byte(archive.List(sequences))); err != nil {
 		return err
 	}
-	return r.schema(ctx, "--section=data", "--use-list="+list)
+	return r.pgRestore(ctx, "--section=data", "--use-list="+list)
 }
 
 // restoreError keeps the errors of pg_restore about objects, which hold no rows, with the statement they are about.
@@ -259,22 +305,22 @@ var known = []struct {
 func loadError(t stream, err error) error {
 	var exit *host.ExitError
 	if !errors.As(err, &exit) {
-		return fmt.Errorf("loading %s: %w", t.table, err)
+		return fmt.Errorf("loading %s: %w", t.what, err)
 	}
 	if exit.Status == notUnpacked {
-		return run.Fail(run.Unfit, "is the program that unpacks it there, gzip as a rule?", "loading %s on %s: its file could not be unpacked", t.table, exit.Host)
+		return run.Fail(run.Unfit, "is the program that unpacks it there, gzip as a rule?", "loading %s on %s: its file could not be unpacked", t.what, exit.Host)
 	}
 	m := sqlstate.FindStringSubmatch(exit.Stderr)
 	if m == nil {
 		return run.Fail(run.Unreachable, "is PostgreSQL on "+exit.Host+" up, and are psql and gzip there?",
-			"loading %s on %s: it failed without a SQLSTATE (exit status %d)", t.table, exit.Host, exit.Status)
+			"loading %s on %s: it failed without a SQLSTATE (exit status %d)", t.what, exit.Host, exit.Status)
 	}
 	what := "SQLSTATE " + m[1]
 	for _, s := range states {
 		if strings.HasPrefix(m[1], s.prefix) {
 			what += ": " + s.meaning
 			if s.hint != "" {
-				return run.Fail(run.Unreachable, fmt.Sprintf(s.hint, exit.Host), "loading %s on %s: %s", t.table, exit.Host, what)
+				return run.Fail(run.Unreachable, fmt.Sprintf(s.hint, exit.Host), "loading %s on %s: %s", t.what, exit.Host, what)
 			}
 			break
 		}
@@ -283,7 +329,7 @@ func loadError(t stream, err error) error {
 	if t.fault == run.Unfit {
 		hint = "the message is left out: it quotes rows of production; pg_restore of the backup by hand shows it"
 	}
-	return run.Fail(t.fault, hint, "loading %s on %s: %s", t.table, exit.Host, what)
+	return run.Fail(t.fault, hint, "loading %s on %s: %s", t.what, exit.Host, what)
 }
 
 // stagingsFault says whether a load failed for a reason that no byte of the backup can be.
@@ -296,8 +342,8 @@ func stagingsFault(err error) bool {
 	return m != nil && slices.ContainsFunc(states, func(s state) bool { return s.hint != "" && strings.HasPrefix(m[1], s.prefix) })
 }
 
-// sqlstate is all that psql prints of an error with VERBOSITY=sqlstate.
-var sqlstate = regexp.MustCompile(`(?m)^(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5})$`)
+// sqlstate is all that psql prints of an error with VERBOSITY=sqlstate; with --file it says where.
+var sqlstate = regexp.MustCompile(`(?m)^(?:psql:<stdin>:[0-9]+: )?(?:ERROR|FATAL|PANIC):  ([0-9A-Z]{5})$`)
 
 type state struct{ prefix, meaning, hint string }
 
@@ -314,6 +360,24 @@ var states = []state{
 	{"53", "resources run short", "PostgreSQL's log on %s says which"},
 	{"57", "the server ended the session", "is PostgreSQL on %s up? Its log says more"},
 	{"08", "the connection was lost", "is PostgreSQL on %s up? Its log says more"},
+}
+
+// harmless are the lines that pg_restore, or the shell that starts it, may print without anything being wrong with what
+// was restored. Everything else is a failure: nobody reads warnings of a job that exits with 0.
+var harmless = []*regexp.Regexp{
+	regexp.MustCompile(`^\s*$`),
+	// The database's collation version is looked at by itself.
+	regexp.MustCompile(`^(WARNING|DETAIL|HINT):  (database ".*" has a collation version mismatch|The database was created using collation version .*|` +
+		`Rebuild all objects in this database that use the default collation .*)`),
+	// A locale that sshd was given and the host does not have.
+	regexp.MustCompile(`: warning: setlocale: LC_[A-Z]+: cannot change locale`),
+}
+
+// unknownLines returns the lines that are not known to be harmless.
+func unknownLines(stderr string) []string {
+	return slices.DeleteFunc(strings.Split(strings.TrimSuffix(stderr, "\n"), "\n"), func(line string) bool {
+		return slices.ContainsFunc(harmless, func(re *regexp.Regexp) bool { return re.MatchString(line) })
+	})
 }
 
 // errorLines keeps pg_restore's lines about errors and the commands they are about.

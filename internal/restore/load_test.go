@@ -15,7 +15,7 @@ func TestAFailedLoadShowsItsSQLSTATEAndNothingElse(t *testing.T) {
 		"ERROR:  42P17\n": "loading public.users on staging: SQLSTATE 42P17",
 		"Anna\nERROR:  invalid input syntax: \"Anna\"\nCONTEXT:  COPY users, line 1: \"Anna\"\n": "loading public.users on staging: it failed without a SQLSTATE (exit status 3)",
 	} {
-		err := loadError(stream{table: "public.users", fault: run.Unclean}, &host.ExitError{Host: "staging", Status: 3, Stderr: stderr})
+		err := loadError(stream{what: "public.users", fault: run.Unclean}, &host.ExitError{Host: "staging", Status: 3, Stderr: stderr})
 		if got := err.Error(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
@@ -29,7 +29,7 @@ func TestAFailedLoadShowsItsSQLSTATEAndNothingElse(t *testing.T) {
 func TestAFullDiskIsStagingsFaultAndNotTheBackups(t *testing.T) {
 	exit := &host.ExitError{Host: "staging", Stderr: `pg_restore: error: could not execute query: ERROR:  could not extend file "base/1/2": No space left on device`}
 	copied := &host.ExitError{Host: "staging", Stderr: "ERROR:  53100\n"}
-	for _, err := range []error{loadError(stream{table: "t", fault: run.Unfit}, copied), restoreError(postData, exit), restoreError("--schema-only", exit)} {
+	for _, err := range []error{loadError(stream{what: "t", fault: run.Unfit}, copied), restoreError(postData, exit), restoreError("--schema-only", exit)} {
 		if run.CodeOf(err) != run.Unreachable || run.HintOf(err) != "make room on staging" {
 			t.Errorf("%v: exit %d, hint %q", err, run.CodeOf(err), run.HintOf(err))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -30,8 +31,9 @@ type Restore struct {
 	Plan         *mask.Plan // after Rehearse: what happens to every table
 	MissingRoles []string   // after Finish: roles of the backup's grants that staging lacks
 
-	toc *archive.TOC
-	dir string // on staging: toc.dat and lists; never rows
+	toc  *archive.TOC
+	dir  string // on staging: toc.dat and lists; never rows
+	list string // the file in dir of what is restored; empty: everything
 }
 
 // Rehearse restores the backup's whole schema without rows and checks the rules against it. It fails with
@@ -91,15 +93,12 @@ func (r *Restore) Schema(ctx context.Context) ([]postgres.Table, error) {
 	return tables, r.compareManifest(tables)
 }
 
-// readTOC fetches toc.dat, which holds no rows, and lays it into a private folder on staging.
-func (r *Restore) readTOC(ctx context.Context) error {
-	var toc strings.Builder
-	if err := r.Archive.Copy(ctx, &toc, r.Backup, "dump/toc.dat", nil); err != nil {
+// readTOC fetches the table of contents, which holds no rows, and lays it into a private folder on staging, where
+// pg_restore takes it for the whole archive as long as no rows are asked for.
+func (r *Restore) readTOC(ctx context.Context) (err error) {
+	var text []byte
+	if r.toc, text, err = r.Archive.TOC(ctx, r.Backup); err != nil {
 		return err
-	}
-	var err error
-	if r.toc, err = archive.ParseTOC([]byte(toc.String())); err != nil {
-		return run.Fail(run.Unfit, "make a new backup: mage backup:create", "backup %s: %w", r.Backup.ID, err)
 	}
 	if r.toc.LargeObjects() {
 		return run.Fail(run.Unclean, "move them into a bytea column, which columns.yaml can classify",
@@ -115,12 +114,54 @@ func (r *Restore) readTOC(ctx context.Context) error {
 	if err := r.Staging.Host.Run(ctx, host.Cmd{Args: []string{"rm", "-rf", "--", r.dir}}); err != nil {
 		return fmt.Errorf("removing what a run left on staging: %w", err)
 	}
-	return r.Staging.Host.WriteFile(ctx, r.dir+"/toc.dat", []byte(toc.String()))
+	if err := r.leaveOut(ctx); err != nil {
+		return err
+	}
+	return r.Staging.Host.WriteFile(ctx, r.dir+"/toc.dat", text)
+}
+
+// schemaOnly is what pg_restore is told to read where no rows are wanted.
+func (r *Restore) schemaOnly() string {
+	if r.toc.Kind == archive.Custom {
+		return r.dir + "/toc.dat" // an archive cut off before its rows
+	}
+	return r.dir
+}
+
+// administrators are extensions for looking at a server, which hold no data of the application and which only a
+// superuser may create: a staging without them is none the worse.
+var administrators = []string{"amcheck", "pageinspect", "pg_buffercache", "pg_freespacemap", "pg_stat_statements", "pg_visibility",
+	"pg_walinspect", "pgrowlocks", "pgstattuple"}
+
+// leaveOut writes the list of what is restored, where something is left out: administrators' extensions.
+func (r *Restore) leaveOut(ctx context.Context) error {
+	var left []string
+	entries := slices.DeleteFunc(slices.Clone(r.toc.Entries), func(e archive.Entry) bool {
+		name, ok := e.Extension()
+		ok = ok && slices.Contains(administrators, name)
+		if ok && e.Desc == "EXTENSION" {
+			left = append(left, name)
+		}
+		return ok
+	})
+	if left == nil {
+		return nil
+	}
+	r.Target.Warn("extensions for administrators are left out on %s: %s", r.Staging.Host.Name(), strings.Join(left, ", "))
+	r.list = r.dir + "/objects.list"
+	return r.Staging.Host.WriteFile(ctx, r.list, []byte(archive.List(entries)))
 }
 
 // compareFiles checks that the data of every table in the dump is a file that the manifest swears to.
 func (r *Restore) compareFiles() error {
+	if r.toc.Kind == archive.Custom {
+		return nil // one file holds all
+	}
 	for _, e := range r.toc.Data() {
+		if e.Copy == "" {
+			return run.Fail(run.Unfit, "make one without --inserts, --column-inserts and --rows-per-insert", "backup %s holds the rows of %s as INSERT statements, which cannot be streamed table by table",
+				r.Backup.ID, postgres.Qualify(e.Namespace, e.Tag))
+		}
 		if _, ok := r.dataFile(e); !ok {
 			return r.unfit("the dump's rows of %s have no file in the manifest", postgres.Qualify(e.Namespace, e.Tag))
 		}
@@ -187,12 +228,27 @@ const postData = "--section=post-data"
 
 // schema runs pg_restore for objects without rows; the first option says which.
 func (r *Restore) schema(ctx context.Context, options ...string) error {
-	cmd, err := r.Staging.Command(ctx, postgres.RestoreArgs(r.Staging.Spec, r.Database, r.dir, options...), nil)
+	if r.list != "" {
+		options = append(options, "--use-list="+r.list)
+	}
+	return r.pgRestore(ctx, options...)
+}
+
+// pgRestore runs pg_restore and reads every line that it says: one that is not known to be harmless is a failure, though
+// pg_restore calls it a warning and exits with 0.
+func (r *Restore) pgRestore(ctx context.Context, options ...string) error {
+	cmd, err := r.Staging.Command(ctx, postgres.RestoreArgs(r.Staging.Spec, r.Database, r.schemaOnly(), options...), nil)
 	if err != nil {
 		return err
 	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	if err := r.Staging.Host.Run(ctx, cmd); err != nil {
 		return restoreError(options[0], err)
+	}
+	if unknown := unknownLines(stderr.String()); len(unknown) > 0 {
+		return run.Fail(run.Unfit, "find out what they mean before this backup is relied on", "pg_restore %s on %s says what is not known to be harmless:\n  %s",
+			options[0], r.Staging.Host.Name(), strings.Join(unknown, "\n  "))
 	}
 	return nil
 }
@@ -201,7 +257,7 @@ func (r *Restore) schema(ctx context.Context, options ...string) error {
 // and collects statistics. A unique index or foreign key that fails here proves that a mask was wrong.
 func (r *Restore) Finish(ctx context.Context) error {
 	err := r.Target.Step(ctx, "indexes and constraints", func(ctx context.Context, s *run.Step) error {
-		return r.schema(ctx, postData, fmt.Sprintf("--jobs=%d", indexJobs))
+		return r.blame(r.schema(ctx, postData, fmt.Sprintf("--jobs=%d", indexJobs)))
 	})
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"rehearsal/internal/archive"
-	"rehearsal/internal/inventory"
 	"rehearsal/internal/lab"
 )
 
@@ -97,21 +96,7 @@ func TestAResetHoldsEveryRowOfTheManifestAndNothingRawReachesStagingsDisk(t *tes
 			t.Errorf("%s holds %s rows on staging, want %d", table.Name, got, want)
 		}
 	}
-	inv, err := inventory.Load(filepath.Join(dir, "hosts.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var admins []string
-	for _, a := range inv.Accounts {
-		admins = append(admins, a.Email, a.Name)
-	}
-	residue, err := shared.Residue(context.Background(), admins...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if residue.Values < 500 || residue.Files < 100 || len(residue.Found) > 0 {
-		t.Errorf("searched for %d values in %d files, found some in %v", residue.Values, residue.Files, residue.Found)
-	}
+	nothingRaw(t, dir)
 }
 
 func TestTheSearchForRawValuesFindsOneThatIsThere(t *testing.T) {
@@ -188,19 +173,5 @@ func TestALoadThatFailsHalfWayLeavesNoRawByteOnStagingOrInOurOutput(t *testing.T
 			t.Errorf("our output holds %q:\n%s", value, out)
 		}
 	}
-	inv, err := inventory.Load(filepath.Join(dir, "hosts.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var admins []string // of earlier resets
-	for _, a := range inv.Accounts {
-		admins = append(admins, a.Email, a.Name)
-	}
-	residue, err := shared.Residue(t.Context(), admins...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(residue.Found) > 0 {
-		t.Errorf("values of production lie in %v", residue.Found)
-	}
+	nothingRaw(t, dir)
 }

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,6 +105,9 @@ func TestStories(t *testing.T) {
 			"damage":    damage,
 			"halt":      halt,
 			"start":     start,
+			"newest":    newest,
+			"keep":      keep,
+			"recorded":  recorded,
 		},
 	})
 }
@@ -352,11 +356,54 @@ func start(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
+// keep production|staging: the database shop is put back as it is now when the story ends.
+func keep(ts *testscript.TestScript, _ bool, args []string) {
+	c := map[string]*lab.Cluster{"production": shared.Production, "staging": shared.Staging}[args[0]]
+	put := func(script string) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_, err := c.SQL(ctx, "postgres", script)
+		ts.Check(err)
+	}
+	put("CREATE DATABASE kept OWNER shop TEMPLATE shop")
+	ts.Defer(func() { put("DROP DATABASE shop WITH (FORCE);\nALTER DATABASE kept RENAME TO shop") })
+}
+
+// recorded STATUS: the newest record of the story's backup has that status; all its records are taken away.
+func recorded(ts *testscript.TestScript, _ bool, args []string) {
+	names, err := filepath.Glob(filepath.Join(ts.Getenv("BACKUPS"), ts.Getenv("ID"), "rehearsals", "*.json"))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("there is no record")
+	}
+	text, err := os.ReadFile(slices.Max(names))
+	ts.Check(err)
+	var record struct{ Status, Verdict string }
+	ts.Check(json.Unmarshal(text, &record))
+	if record.Status != args[0] || record.Verdict == "" {
+		ts.Fatalf("the record says %q, verdict %q", record.Status, record.Verdict)
+	}
+	for _, name := range names {
+		ts.Check(os.Remove(name))
+	}
+}
+
+// newest: the ID of the newest backup becomes $NEWEST.
+func newest(ts *testscript.TestScript, _ bool, _ []string) {
+	ids, err := filepath.Glob(filepath.Join(ts.Getenv("BACKUPS"), "*Z"))
+	ts.Check(err)
+	if len(ids) == 0 {
+		ts.Fatalf("there is no backup")
+	}
+	ts.Setenv("NEWEST", filepath.Base(slices.Max(ids)))
+}
+
 // result is the part of a target's JSON that tests look at.
 type result struct {
 	Status   string `json:"status"`
 	ExitCode int    `json:"exit_code"`
 	Backup   string `json:"backup"`
+	Verdict  string `json:"verdict"`
 	Tables   []struct {
 		Name   string   `json:"name"`
 		Rows   int64    `json:"rows"`

@@ -22,21 +22,21 @@ type outcome struct {
 // script finds a person's row by the masked address. Nobody promoted or created at all is run.Unclean.
 func (s *stage) promote(ctx context.Context, database string, step *run.Step) error {
 	s.outcome = outcome{Promoted: []string{}, Created: []string{}, Missing: []string{}}
-	s.t.Set("accounts", s.outcome)
+	s.Target.Set("accounts", s.outcome)
 	if len(s.accounts) == 0 {
-		s.t.Warn("no accounts.yaml beside the inventory: nobody is made admin on staging")
+		s.Target.Warn("no accounts.yaml beside the inventory: nobody is made admin on staging")
 		return nil
 	}
-	script := s.files.Accounts
-	script.Prelude = accountsTable(s.accounts, s.key)
-	rows, err := s.staging.Run(ctx, database, s.db.Staging.Owner, script)
+	script := s.Files.Accounts
+	script.Prelude = accountsTable(s.accounts, s.Key)
+	rows, err := s.Staging.Run(ctx, database, s.DB.Staging.Owner, script)
 	if err != nil {
 		return run.Fail(run.Unclean, "mend it", "%w", err)
 	}
 	if s.outcome, err = sortOut(s.accounts, rows); err != nil {
 		return run.Fail(run.Unclean, "accounts.sql must return rows (email, outcome), outcome promoted or created", "%s: %w", script.File, err)
 	}
-	s.t.Set("accounts", s.outcome)
+	s.Target.Set("accounts", s.outcome)
 	step.Detail("%d promoted, %d created, %d missing", len(s.outcome.Promoted), len(s.outcome.Created), len(s.outcome.Missing))
 	if len(s.outcome.Missing) == len(s.accounts) {
 		return run.Fail(run.Unclean, "does accounts.sql find people by masked_email?", "%s: nobody of accounts.yaml was promoted or created", script.File)
@@ -91,7 +91,7 @@ func sortOut(accounts []inventory.Account, rows [][]string) (outcome, error) {
 }
 
 func (s *stage) showAccounts() {
-	s.t.Printf("\nadmins on staging\n")
+	s.Target.Printf("\nadmins on staging\n")
 	var rows [][]string
 	for _, group := range []struct {
 		what   string
@@ -104,5 +104,5 @@ func (s *stage) showAccounts() {
 	if len(rows) == 0 {
 		rows = append(rows, []string{"  nobody"})
 	}
-	s.t.Table(nil, rows)
+	s.Target.Table(nil, rows)
 }

@@ -24,15 +24,15 @@ type refusal struct {
 // Plan says what a reset would do and every refusal it would meet. It changes nothing that lasts: the backup's
 // schema, without a row, is restored into a scratch database on staging and dropped again.
 func Plan(ctx context.Context, t *run.Target, db *inventory.Database, accounts []inventory.Account, o Options) error {
-	s := &stage{t: t, db: db, accounts: accounts, name: "staging:plan"}
+	s := newStage(t, db, accounts, "staging:plan")
 	p := &plan{stage: s}
 	p.try(ctx, "read "+db.SQL, func(context.Context, *run.Step) error { return s.read() })
-	p.try(ctx, "connect to staging", func(ctx context.Context, _ *run.Step) error { return s.connectStaging(ctx) })
-	p.try(ctx, "connect to the backup host", func(ctx context.Context, _ *run.Step) error { return s.connectBackup(ctx) })
-	if s.archive != nil {
-		p.try(ctx, "choose the backup", func(ctx context.Context, step *run.Step) error { return s.choose(ctx, o.Backup, step) })
+	p.try(ctx, "connect to staging", func(ctx context.Context, _ *run.Step) error { return s.ConnectStaging(ctx) })
+	p.try(ctx, "connect to the backup host", func(ctx context.Context, _ *run.Step) error { return s.ConnectBackup(ctx) })
+	if s.Archive != nil {
+		p.try(ctx, "choose the backup", func(ctx context.Context, step *run.Step) error { return s.Choose(ctx, o.Backup, step) })
 	}
-	if s.staging != nil {
+	if s.Staging != nil {
 		p.try(ctx, "check staging", p.checkStaging)
 	}
 	r := p.rehearse(ctx)
@@ -53,7 +53,7 @@ func (p *plan) try(ctx context.Context, name string, do func(context.Context, *r
 	if ctx.Err() != nil {
 		return
 	}
-	p.keep(p.t.Step(ctx, name, do))
+	p.keep(p.Target.Step(ctx, name, do))
 }
 
 func (p *plan) keep(err error) {
@@ -63,31 +63,32 @@ func (p *plan) keep(err error) {
 }
 
 func (p *plan) checkStaging(ctx context.Context, step *run.Step) error {
-	if err := p.takeLock(ctx); err != nil {
+	if err := p.TakeLock(ctx); err != nil {
 		return err
 	}
-	if err := p.inspect(ctx, step); err != nil {
+	if err := p.Inspect(ctx, step); err != nil {
 		return err
 	}
-	if p.backup != nil {
-		if err := p.room(ctx); err != nil {
+	if p.Backup != nil {
+		if err := p.Room(ctx); err != nil {
 			return err
 		}
 	}
 	p.fit = true
+	p.warnOfFirst()
 	return nil
 }
 
 // rehearse restores the schema where everything it needs is there.
 func (p *plan) rehearse(ctx context.Context) *restore.Restore {
-	if p.backup == nil || !p.fit || p.rules == nil || ctx.Err() != nil {
+	if p.Backup == nil || !p.fit || p.Rules == nil || ctx.Err() != nil {
 		return nil
 	}
-	r := p.restore()
+	r := p.Restore(postgres.Incoming(p.DB.Staging.Name))
 	err := r.Rehearse(ctx)
 	p.keep(err)
 	if err == nil {
-		p.try(ctx, "try the queries", func(ctx context.Context, _ *run.Step) error { return p.tryQueries(ctx, r.Database) })
+		p.try(ctx, "try the queries", func(ctx context.Context, _ *run.Step) error { return p.TryQueries(ctx, r.Database) })
 	}
 	return r
 }
@@ -97,7 +98,7 @@ func (p *plan) conclude(r *restore.Restore) error {
 	if p.refusals == nil {
 		p.refusals = []refusal{}
 	}
-	p.t.Set("refusals", p.refusals)
+	p.Target.Set("refusals", p.refusals)
 	if len(p.refusals) == 0 {
 		p.print(r.Plan)
 		return nil
@@ -117,9 +118,9 @@ func (p *plan) conclude(r *restore.Restore) error {
 }
 
 func (p *plan) print(plan *mask.Plan) {
-	name := p.db.Staging.Name
+	name := p.DB.Staging.Name
 	rows := map[string]int64{}
-	for _, t := range p.backup.Manifest.Tables {
+	for _, t := range p.Backup.Manifest.Tables {
 		rows[t.Name] = t.Rows
 	}
 	var lines [][]string
@@ -128,13 +129,13 @@ func (p *plan) print(plan *mask.Plan) {
 			lines = append(lines, []string{"  " + t.Qualified(), fmt.Sprint(rows[t.Qualified()]), treatment(t)})
 		}
 	}
-	p.t.Printf("\n`mage staging:reset` would restore backup %s beside %s on %s:\n", p.backup.ID, name, p.staging.Host.Name())
-	p.t.Table([]string{"  table", "rows", "treatment"}, lines)
-	p.t.Printf("then make %d people admins, run neutralize.sql and %d checks, and swap\n", len(p.accounts), len(p.files.Checks))
-	if p.exists {
-		p.t.Printf("the database in use now stays as %s\n", postgres.Previous(name))
+	p.Target.Printf("\n`mage staging:reset` would restore backup %s beside %s on %s:\n", p.Backup.ID, name, p.Staging.Host.Name())
+	p.Target.Table([]string{"  table", "rows", "treatment"}, lines)
+	p.Target.Printf("then make %d people admins, run neutralize.sql and %d checks, and swap\n", len(p.accounts), len(p.Files.Checks))
+	if p.Exists {
+		p.Target.Printf("the database in use now stays as %s\n", postgres.Previous(name))
 	}
-	p.t.Printf("nothing stands against it\n")
+	p.Target.Printf("nothing stands against it\n")
 }
 
 func treatment(t mask.Table) string {

@@ -1,0 +1,170 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"rehearsal/internal/archive"
+	"rehearsal/internal/host"
+	"rehearsal/internal/inventory"
+	"rehearsal/internal/mask"
+	"rehearsal/internal/postgres"
+	"rehearsal/internal/restore"
+	"rehearsal/internal/run"
+	"rehearsal/internal/sqldir"
+)
+
+// Drill is the life of one rehearsal, from one step to the next.
+type Drill struct {
+	Target *run.Target
+	DB     *inventory.Database
+	Name   string // of the target, for the lock and the record
+
+	Files sqldir.Files // after Read
+	Rules *mask.Rules
+	Key   mask.Key
+
+	Archive *archive.Archive // after Connect
+	Staging *postgres.Server
+	Backup  *archive.Backup // after Choose
+	Lock    *postgres.Lock  // after TakeLock
+	Exists  bool            // after Inspect: the staging database is there already
+	Events  []postgres.Event
+
+	catalogue []archive.Backup
+	server    postgres.Identity
+	recorded  bool
+}
+
+// Read reads and checks what lies on this machine.
+func (d *Drill) Read() (err error) {
+	if err := d.Files.Load(d.DB.SQL); err != nil {
+		return err
+	}
+	if len(d.Files.Checks) == 0 {
+		d.Target.Warn("no checks in %s/checks: nothing says whether the restored rows make sense", d.Files.Dir)
+	}
+	if d.Rules, err = mask.Parse(d.Files.Columns.Name, []byte(d.Files.Columns.Text)); err != nil {
+		return err
+	}
+	d.Key, err = mask.LoadKey()
+	return err
+}
+
+// Connect dials both hosts at once.
+func (d *Drill) Connect(ctx context.Context, _ *run.Step) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.ConnectStaging(ctx) })
+	g.Go(func() error { return d.ConnectBackup(ctx) })
+	return g.Wait()
+}
+
+// ConnectStaging dials the host of staging until the target ends.
+func (d *Drill) ConnectStaging(ctx context.Context) error {
+	h, err := host.Dial(ctx, d.DB.Staging.Host)
+	if err != nil {
+		return err
+	}
+	d.Target.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
+	d.Staging = &postgres.Server{Host: h, Spec: d.DB.Staging}
+	return nil
+}
+
+// ConnectBackup dials the host of the backups until the target ends.
+func (d *Drill) ConnectBackup(ctx context.Context) error {
+	h, err := host.Dial(ctx, d.DB.Backups.Host)
+	if err != nil {
+		return err
+	}
+	d.Target.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
+	d.Archive = &archive.Archive{Host: h, Database: d.DB}
+	return nil
+}
+
+// Asked is the ID that a flag asks for, "" without the flag; an empty flag is run.Usage.
+func Asked(flag *string) (id string, err error) {
+	if flag == nil {
+		return "", nil
+	}
+	if *flag == "" {
+		return "", run.Fail(run.Usage, "leave the flag out for the newest backup", "-backup= is empty")
+	}
+	return *flag, nil
+}
+
+// Choose picks a backup that is fit to be restored: the newest, or the one that is asked for.
+func (d *Drill) Choose(ctx context.Context, asked *string, step *run.Step) error {
+	id, err := d.list(ctx, asked)
+	if err != nil {
+		return err
+	}
+	b, err := d.Archive.Choose(d.catalogue, id, time.Now())
+	if err != nil {
+		return err
+	}
+	age := time.Since(b.Manifest.CreatedAt)
+	if limit := d.DB.Backups.MaxAge; limit > 0 && age > limit {
+		d.Target.Warn("backup %s is %s old, max_age is %s: you asked for it", b.ID, run.Age(age), run.Age(limit))
+	}
+	for _, reason := range append(b.Suspicions, b.Failed) {
+		if reason != "" && b.Accepted == nil {
+			d.Target.Warn("backup %s: %s; you asked for it", b.ID, reason)
+		}
+	}
+	return d.take(ctx, b, step)
+}
+
+// ChooseAny picks a backup to be judged: the newest, or the one that is asked for, whatever is known of it but that it
+// is not whole.
+func (d *Drill) ChooseAny(ctx context.Context, asked *string, step *run.Step) error {
+	id, err := d.list(ctx, asked)
+	if err != nil {
+		return err
+	}
+	b, err := d.Archive.Pick(d.catalogue, id)
+	if err != nil {
+		return err
+	}
+	d.Target.Set("backup", b.ID)
+	if b.Problem != "" {
+		d.Target.Set("verdict", b.Verdict)
+		return d.Archive.Fit(b, d.catalogue)
+	}
+	return d.take(ctx, b, step)
+}
+
+func (d *Drill) list(ctx context.Context, asked *string) (id string, err error) {
+	if id, err = Asked(asked); err != nil {
+		return "", err
+	}
+	d.catalogue, err = d.Archive.List(ctx)
+	return id, err
+}
+
+// take makes sure that the rehearsal of b can be recorded.
+func (d *Drill) take(ctx context.Context, b *archive.Backup, step *run.Step) error {
+	if err := d.Archive.Writable(ctx, b); err != nil {
+		return err
+	}
+	d.Backup = b
+	d.Target.Set("backup", b.ID)
+	d.Target.Set("backup_time", b.Manifest.CreatedAt)
+	what := "rows unknown: made by " + string(b.Kind)
+	if b.Kind == archive.Ours {
+		what = fmt.Sprintf("%d rows", b.Manifest.Rows())
+	} else {
+		d.Target.Warn("backup %s was made by %s: it has no manifest, so nothing says which server it is from, how many rows "+
+			"it must hold and whether a byte has changed; it is judged by what it holds", b.ID, b.Kind)
+	}
+	step.Detail("%s, %s old, %s, %s", b.ID, run.Age(time.Since(b.Manifest.CreatedAt)), what, b.Verdict)
+	return nil
+}
+
+// Restore makes the restore of the chosen backup into database.
+func (d *Drill) Restore(database string) *restore.Restore {
+	return &restore.Restore{Target: d.Target, Archive: d.Archive, Backup: d.Backup, Staging: d.Staging, Session: d.Lock.Conn,
+		Database: database, Rules: d.Rules, Key: d.Key}
+}

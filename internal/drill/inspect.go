@@ -1,0 +1,122 @@
+package drill
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"rehearsal/internal/archive"
+	"rehearsal/internal/postgres"
+	"rehearsal/internal/run"
+)
+
+// CheckStaging takes the lock and refuses a target that cannot be restored to, before anything changes.
+func (d *Drill) CheckStaging(ctx context.Context, step *run.Step) error {
+	if err := d.TakeLock(ctx); err != nil {
+		return err
+	}
+	if err := d.Inspect(ctx, step); err != nil {
+		return err
+	}
+	for _, left := range []string{postgres.Incoming(d.DB.Staging.Name), postgres.Scratch(d.DB.Staging.Name)} { // by runs that were killed
+		if err := d.Staging.Drop(ctx, d.Lock.Conn, left); err != nil {
+			return err
+		}
+	}
+	return d.Room(ctx)
+}
+
+// TakeLock also proves that PostgreSQL is up on staging and lets us in.
+func (d *Drill) TakeLock(ctx context.Context) (err error) {
+	if d.Lock, err = d.Staging.Lock(ctx, d.DB.Staging.Name, d.Name); err != nil {
+		return err
+	}
+	d.Target.Cleanup("release the lock on "+d.Staging.Host.Name(), d.Lock.Release)
+	return nil
+}
+
+// maxName is how long a name the server keeps (NAMEDATALEN - 1).
+const maxName = 63
+
+// Discarded is the name that NAME_previous has between a swap and its end.
+func Discarded(name string) string { return name + "_discarded" }
+
+// Inspect refuses a target that is production, or that cannot be replaced. It needs the lock.
+func (d *Drill) Inspect(ctx context.Context, step *run.Step) (err error) {
+	conn := d.Lock.Conn
+	if longest := Discarded(d.DB.Staging.Name); len(longest) > maxName {
+		return run.Fail(run.Usage, "rename the database", "the name of database %q is too long: PostgreSQL would cut %q", d.DB.Staging.Name, longest)
+	}
+	if d.server, err = postgres.Identify(ctx, conn); err != nil {
+		return err
+	}
+	if expected := d.DB.Production.SystemIdentifier; expected != "" && d.server.SystemIdentifier == expected {
+		return d.isProduction("the inventory's production")
+	}
+	if d.Backup != nil && d.server.SystemIdentifier == d.Backup.Manifest.Source.SystemIdentifier {
+		return d.isProduction("the one that backup " + d.Backup.ID + " was taken from")
+	}
+	if d.Backup != nil && d.Backup.Kind != archive.Ours && d.DB.Production.SystemIdentifier == "" {
+		return run.Fail(run.Incomplete, "write production's system_identifier into the inventory; mage doctor prints it",
+			"nothing tells whether the server on %s is production: neither the inventory nor backup %s says which server production is",
+			d.Staging.Host.Name(), d.Backup.ID)
+	}
+	if err := d.Staging.Replaceable(ctx, conn, d.DB.Staging); err != nil {
+		return err
+	}
+	name := d.DB.Staging.Name
+	if err := d.Staging.Ours(ctx, conn, postgres.Incoming(name), postgres.Previous(name), postgres.Scratch(name), Discarded(name)); err != nil {
+		return err
+	}
+	if d.Exists, err = postgres.Exists(ctx, conn, d.DB.Staging.Name); err != nil {
+		return fmt.Errorf("looking for database %q: %w", d.DB.Staging.Name, err)
+	}
+	if !postgres.LogsNoRows(ctx, conn) {
+		d.Target.Warn("a failing load could write a row into PostgreSQL's log on %s; as superuser: ALTER ROLE %s SET log_min_messages = 'panic'",
+			d.Staging.Host.Name(), postgres.Ident(d.DB.Staging.User))
+	}
+	step.Detail("PostgreSQL %s", d.server.ServerVersion)
+	return d.tools(ctx)
+}
+
+// tools makes sure that PostgreSQL's programs are where the inventory says and can load the backup.
+func (d *Drill) tools(ctx context.Context) error {
+	versions := postgres.Versions{Target: d.server.Major}
+	for _, tool := range []string{"pg_restore", "psql"} {
+		_, major, err := d.Staging.Version(ctx, tool)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no %s on %s: %w", tool, d.Staging.Host.Name(), err)
+		}
+		versions.Restore = cmp.Or(versions.Restore, major) // of the first
+	}
+	if d.Backup == nil {
+		return nil
+	}
+	versions.Source, versions.Dump = postgres.Major(d.Backup.Manifest.Source.ServerVersion), postgres.Major(d.Backup.Manifest.PgDumpVersion)
+	if problem, hint := versions.Misfit(); problem != "" {
+		return run.Fail(run.Unfit, hint, "backup %s cannot be loaded on %s: %s", d.Backup.ID, d.Staging.Host.Name(), problem)
+	}
+	return nil
+}
+
+// Room refuses a staging host without room for the backup.
+func (d *Drill) Room(ctx context.Context) error {
+	free, dir, err := d.Staging.FreeDisk(ctx, d.Lock.Conn, d.server)
+	if err != nil {
+		return run.Fail(run.Incomplete, fmt.Sprintf("name data_directory under staging in the inventory, or as superuser: GRANT pg_read_all_settings TO %s",
+			postgres.Ident(d.DB.Staging.User)), "the free disk on %s could not be checked: %w", d.Staging.Host.Name(), err)
+	}
+	if need := d.Backup.Manifest.RestoreBytes(); free < need {
+		return run.Fail(run.Unreachable, "make room there (the database before the last reset is "+postgres.Previous(d.DB.Staging.Name)+")",
+			"too little disk on %s: %s has %s free, restoring backup %s needs about %s", d.Staging.Host.Name(), dir, run.Bytes(free), d.Backup.ID, run.Bytes(need))
+	}
+	return nil
+}
+
+func (d *Drill) isProduction(what string) error {
+	return run.Fail(run.Production, "staging's host, socket and port in the inventory lead to production: correct them",
+		"refused: the server on %s is %s (system identifier %s)", d.Staging.Host.Name(), what, d.server.SystemIdentifier)
+}
