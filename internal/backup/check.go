@@ -34,20 +34,15 @@ func Check(ctx context.Context, t *run.Target, db *inventory.Database, budget ti
 		return run.Fail(run.Usage, "for example -budget=30m", "a budget of %s lets nothing be scanned", budget)
 	}
 	c := &checking{t: t, db: db, budget: budget, scanned: map[uint32]bool{}, failed: map[uint32]string{}}
-	steps := []struct {
-		name string
-		do   func(context.Context, *run.Step) error
-	}{
-		{"connect", c.connect},
-		{"check the source", c.guard},
-		{"list what to scan", c.list},
+	err := t.Steps(ctx,
+		run.Named("connect", c.connect),
+		run.Named("check the source", c.guard),
+		run.Named("list what to scan", c.list),
+	)
+	if err != nil {
+		return err
 	}
-	for _, s := range steps {
-		if err := t.Step(ctx, s.name, s.do); err != nil {
-			return err
-		}
-	}
-	err := t.Step(ctx, "scan", c.scan)
+	err = t.Step(ctx, "scan", c.scan)
 	c.report()
 	return err
 }
@@ -263,7 +258,7 @@ func (c *checking) verdict(err error) error {
 			}
 			lines = append(lines, line)
 		}
-		return run.Fail(run.Unfit, `keep every backup made so far, take none for good from now on; docs/runbooks.md: "Production is corrupt"`,
+		return run.Fail(run.Unfit, `keep every backup made so far, take none for good from now on; docs/runbooks/production-is-corrupt-recover.md`,
 			"production is corrupt: %d of %d relations of %s:\n%s", len(corrupt), len(c.relations), where, first(lines, 20))
 	}
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 // listed is one backup in the JSON of backup:list.
 type listed struct {
 	ID          string          `json:"id"`
+	Kind        archive.Kind    `json:"made_by,omitempty"` // pg_dump's format, where others made it
 	CreatedAt   *time.Time      `json:"created_at"`
 	Bytes       int64           `json:"bytes"`
 	Tables      int             `json:"tables"`
@@ -56,7 +57,7 @@ func List(ctx context.Context, t *run.Target, db *inventory.Database) error {
 }
 
 func describe(b archive.Backup, now time.Time) (listed, []string) {
-	e := listed{ID: b.ID, Verdict: b.Verdict, Problem: cmp.Or(b.Problem, b.Failed), Suspicions: b.Suspicions, Against: b.Against, Accepted: b.Accepted}
+	e := listed{ID: b.ID, Kind: b.Kind, Verdict: b.Verdict, Problem: cmp.Or(b.Problem, b.Failed), Suspicions: b.Suspicions, Against: b.Against, Accepted: b.Accepted}
 	row := []string{b.ID, "?", "?", "?", "?", string(b.Verdict), "never"}
 	if m := b.Manifest; m != nil {
 		e.CreatedAt, e.Bytes, e.Tables, e.Rows = &m.CreatedAt, m.Bytes(), len(m.Tables), m.Rows()

@@ -23,6 +23,12 @@ create role reporting;
 create database shop owner shop;
 `
 
+// backup:check scans production with amcheck, which its owner has to allow.
+const productionAmcheck = `
+create extension amcheck;
+grant execute on function bt_index_check(regclass, boolean), verify_heapam(regclass, boolean, boolean, text, bigint, bigint) to backup_reader;
+`
+
 // Staging begins with an old copy and with what a swap of databases forgets: who may connect, how many, and
 // what is set for the database. rehearsal is no superuser; a superuser keeps rows that fail out of its log.
 const stagingRoles = `
@@ -57,7 +63,7 @@ func (l *Lab) startProduction(ctx context.Context, orders int, tell func(string)
 		return err
 	}
 	begin := time.Now()
-	if _, err := c.SQL(ctx, "shop", fmt.Sprintf("\\set orders %d\n%s", orders, seed)); err != nil {
+	if _, err := c.SQL(ctx, "shop", fmt.Sprintf("%s\\set orders %d\n%s", productionAmcheck, orders, seed)); err != nil {
 		return err
 	}
 	tell(fmt.Sprintf("PostgreSQL answers: production, with %d orders seeded in %s", orders, run.Duration(time.Since(begin))))

@@ -14,7 +14,8 @@ import (
 var missingRole = regexp.MustCompile(`role "(.*)" does not exist`)
 
 // Grant applies the access privileges of a dump, statement by statement: those of roles that the server lacks
-// are left out and the roles returned, sorted; what else fails comes back as notes.
+// are left out and the roles returned, sorted; what else fails comes back as notes. Objects that are not there are passed
+// over: whoever restores says what he left out.
 func Grant(ctx context.Context, conn *pgx.Conn, statements []string) (missing, notes []string, err error) {
 	for _, sql := range statements {
 		_, err := conn.Exec(ctx, sql)
@@ -23,6 +24,7 @@ func Grant(ctx context.Context, conn *pgx.Conn, statements []string) (missing, n
 		case err == nil:
 		case !errors.As(err, &pg):
 			return missing, notes, fmt.Errorf("granting: %w", err)
+		case pg.Code == "42883", pg.Code == "42P01": // undefined function or table: of an extension that was left out
 		case missingRole.MatchString(pg.Message):
 			missing = append(missing, missingRole.FindStringSubmatch(pg.Message)[1])
 		default:
