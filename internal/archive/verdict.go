@@ -35,7 +35,7 @@ func (a *Archive) judge(backups []Backup) {
 			b.Problem = a.wrong(b)
 		}
 		if b.Problem == "" && b.Kind == Ours && !b.settled {
-			b.Against, b.Suspicions = a.Suspect(b.Manifest, backups[i+1:])
+			b.Against, b.Suspicions = a.Suspect(b.Manifest, slices.DeleteFunc(slices.Clone(backups[i+1:]), func(o Backup) bool { return o.Kind != Ours }))
 			b.old = len(b.Suspicions) == 1 && len(old(b.Manifest, a.Database.Backups.MaxAge)) == 1
 		}
 		b.Verdict = b.verdict()
@@ -130,7 +130,7 @@ func history(older []Backup) *Backup {
 	for i := range older {
 		b := &older[i]
 		switch {
-		case b.Kind != Ours || !b.good():
+		case !b.good() || len(b.Manifest.Tables) == 0: // made by others, and not restored yet
 		case b.Verdict == Verified || b.Accepted != nil:
 			return b
 		case sealed == nil:
@@ -278,13 +278,21 @@ func acceptHint(id string) string {
 	return fmt.Sprintf("find out why on production; if it is meant: mage backup:accept -backup=%s -why='the reason'", id)
 }
 
-// older names the newest fit backup before b.
+// older names the newest verified backup before b or, where none is, the newest sealed one.
 func older(backups []Backup, b *Backup) string {
 	i := slices.IndexFunc(backups, func(o Backup) bool { return o.ID == b.ID })
+	var fit string
 	for _, o := range backups[i+1:] {
+		if o.Verdict == Verified {
+			fit = o.ID
+			break
+		}
 		if o.good() {
-			return fmt.Sprintf("find out what happened to it, then take an older one on purpose: -backup=%s", o.ID)
+			fit = cmp.Or(fit, o.ID)
 		}
 	}
-	return "there is no older fit one: mage backup:create"
+	if fit == "" {
+		return "there is no older fit one: mage backup:create"
+	}
+	return fmt.Sprintf("find out what happened to it, then take an older one on purpose: -backup=%s", fit)
 }

@@ -42,7 +42,7 @@ func Prune(ctx context.Context, t *run.Target, db *inventory.Database, dryRun bo
 	if len(backups) == 0 {
 		return run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s on %s", db.Name, a.Path(), h.Name())
 	}
-	t.Table([]string{"backup", "age", "verdict", "", "why"}, retention(decisions, now))
+	t.Table([]string{"backup", "age", "verdict", "decision", "why"}, retention(decisions, now))
 	switch {
 	case !archive.Fresh(backups, db.Backups.MaxAge, now):
 		return run.Fail(run.Unfit, "make one and restore it: mage backup:create backup:verify",

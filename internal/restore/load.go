@@ -136,20 +136,31 @@ func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
 	return g.Wait()
 }
 
-// feed runs on staging for one file: $1 a file that says that unpacking failed, $2 the command that unpacks, then
-// psql's command line. The bytes go from pipe to pipe and never lie on disk. (pg_restore can read them from a FIFO in
+// feed runs on staging for one file: $1 a file that says that unpacking failed, $2 the command that unpacks, $3 whether
+// what psql could not load is to be read to its end to tell whether that failed, then psql's command line. The bytes go from pipe to pipe and never lie on disk. (pg_restore can read them from a FIFO in
 // place of the dump's file up to PostgreSQL 15.18; that of 15.20 refuses what is not a regular file.) The last cat
 // takes what follows the end of the data, so that nobody unpacks into a closed pipe; the pipe ends when the whole
 // left side has.
 const feed = `
-failed=$1 unpack=$2
-shift 2
+failed=$1 unpack=$2 patient=$3
+shift 3
 rm -f "$failed"
 { eval "$unpack" || : >"$failed"; } | {
-	"$@" || exit
+	"$@"
+	status=$?
+	[ $status = 0 ] || [ "$patient" ] || exit $status
 	cat >/dev/null
 	[ ! -e "$failed" ] || exit 74
+	exit $status
 }`
+
+// patient is feed's $3: of a backup made by others no hash tells whether the file or a mask is at fault.
+func (r *Restore) patient() string {
+	if r.Backup.Kind == archive.Ours {
+		return ""
+	}
+	return "patient"
+}
 
 // notUnpacked is feed's exit status where the file could not be unpacked (EX_IOERR of sysexits.h).
 const notUnpacked = 74
@@ -165,7 +176,7 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	}
 	if unpack, packed := unpackers[path.Ext(t.file.Name)]; packed {
 		failed := fmt.Sprintf("%s/%d.failed", r.dir, t.entry.ID)
-		cmd.Script, cmd.Args = feed, append([]string{failed, unpack + " -dc"}, cmd.Args...)
+		cmd.Script, cmd.Args = feed, append([]string{failed, unpack + " -dc", r.patient()}, cmd.Args...)
 	}
 	return r.load(ctx, t, cmd, progress)
 }
@@ -191,7 +202,7 @@ func (r *Restore) loadArchive(ctx context.Context, s *run.Step) error {
 		return err
 	}
 	unpack := host.Quote(r.Staging.Tool("pg_restore"), "--data-only", "--use-list="+list, "--file=-")
-	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", unpack}, cmd.Args...)
+	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", unpack, r.patient()}, cmd.Args...)
 	file := r.Backup.Manifest.Files[0]
 	s.Expect(file.Bytes)
 	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, s.Add)
@@ -308,7 +319,7 @@ func loadError(t stream, err error) error {
 		return fmt.Errorf("loading %s: %w", t.what, err)
 	}
 	if exit.Status == notUnpacked {
-		return run.Fail(run.Unfit, "is the program that unpacks it there, gzip as a rule?", "loading %s on %s: its file could not be unpacked", t.what, exit.Host)
+		return run.Fail(run.Unfit, "is the program that unpacks it there, gzip as a rule? Then the file is cut short or damaged", "loading %s on %s: its file could not be unpacked", t.what, exit.Host)
 	}
 	m := sqlstate.FindStringSubmatch(exit.Stderr)
 	if m == nil {
