@@ -291,7 +291,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			change: func(t *testing.T, _ *inventory.Inventory, _ *inventory.Database) {
 				sql(t, site.Staging, "postgres", "ALTER ROLE rehearsal RESET log_min_messages", "ALTER ROLE rehearsal SET log_min_messages = 'panic'")
 			},
-			host: "staging", what: "log_min_messages", status: guard.Warning, detail: "log", hint: "ALTER ROLE", only: true,
+			host: "staging", what: "log_min_messages", status: guard.Failed, code: run.Unclean, detail: "log", hint: "ALTER ROLE", only: true,
 		},
 		"a reset at work": {
 			change: func(t *testing.T, inv *inventory.Inventory, db *inventory.Database) { holdLock(t, db) },

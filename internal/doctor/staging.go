@@ -190,8 +190,8 @@ func (s *subject) judgeSettings(r *report) {
 	g, role, need := &s.staging, postgres.Ident(s.Staging.User), s.restoreBytes()
 	before := len(r.findings)
 	if !g.quiet.is {
-		r.warn("log_min_messages", fmt.Sprintf("as superuser on %s: ALTER ROLE %s SET log_min_messages = 'panic'", r.host, role),
-			"a load that fails could write a row into the server's log")
+		r.fail(run.Unclean, "log_min_messages", fmt.Sprintf("as superuser on %s: ALTER ROLE %s SET log_min_messages = 'panic'", r.host, role),
+			"a load that fails would write a row of production into the server's log")
 	}
 	if g.tuning.is.Archives {
 		r.warn("archive_mode", fmt.Sprintf("as superuser on %s: ALTER SYSTEM SET archive_mode = off, then restart it", r.host),

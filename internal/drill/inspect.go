@@ -18,12 +18,25 @@ func (d *Drill) CheckStaging(ctx context.Context, step *run.Step) error {
 	if err := d.Inspect(ctx, step); err != nil {
 		return err
 	}
+	if err := d.Quiet(ctx); err != nil {
+		return err
+	}
 	for _, left := range []string{postgres.Incoming(d.DB.Staging.Name), postgres.Scratch(d.DB.Staging.Name)} { // by runs that were killed
 		if err := d.Staging.Drop(ctx, d.Lock.Conn, left); err != nil {
 			return err
 		}
 	}
 	return d.Room(ctx)
+}
+
+// Quiet refuses a server whose log would keep a raw row: an error in COPY comes with the row in its CONTEXT, and what a
+// mask could not take is such an error.
+func (d *Drill) Quiet(ctx context.Context) error {
+	if postgres.LogsNoRows(ctx, d.Lock.Conn) {
+		return nil
+	}
+	return run.Fail(run.Unclean, fmt.Sprintf("as superuser: ALTER ROLE %s SET log_min_messages = 'panic'", postgres.Ident(d.DB.Staging.User)),
+		"a load that fails would write a row of production into PostgreSQL's log on %s", d.Staging.Host.Name())
 }
 
 // TakeLock also proves that PostgreSQL is up on staging and lets us in.
@@ -70,10 +83,6 @@ func (d *Drill) Inspect(ctx context.Context, step *run.Step) (err error) {
 	}
 	if d.Exists, err = postgres.Exists(ctx, conn, d.DB.Staging.Name); err != nil {
 		return fmt.Errorf("looking for database %q: %w", d.DB.Staging.Name, err)
-	}
-	if !postgres.LogsNoRows(ctx, conn) {
-		d.Target.Warn("a failing load could write a row into PostgreSQL's log on %s; as superuser: ALTER ROLE %s SET log_min_messages = 'panic'",
-			d.Staging.Host.Name(), postgres.Ident(d.DB.Staging.User))
 	}
 	step.Detail("PostgreSQL %s", d.server.ServerVersion)
 	return d.tools(ctx)

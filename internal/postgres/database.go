@@ -313,5 +313,5 @@ func (s *Server) Ours(ctx context.Context, conn *pgx.Conn, databases ...string) 
 func LogsNoRows(ctx context.Context, conn *pgx.Conn) bool {
 	var level string
 	err := conn.QueryRow(ctx, "SELECT current_setting('log_min_messages')").Scan(&level)
-	return err == nil && (level == "panic" || level == "fatal")
+	return err == nil && (level == "panic" || level == "fatal" || level == "log") // in this order, all above error
 }

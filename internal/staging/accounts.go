@@ -2,8 +2,12 @@ package staging
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
+
+	"golang.org/x/crypto/bcrypt"
 
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/mask"
@@ -28,7 +32,7 @@ func (s *stage) promote(ctx context.Context, database string, step *run.Step) er
 		return nil
 	}
 	script := s.Files.Accounts
-	script.Prelude = accountsTable(s.accounts, s.Key)
+	script.Prelude = accountsTable(s.accounts, s.Key, s.password)
 	rows, err := s.Staging.Run(ctx, database, s.DB.Staging.Owner, script)
 	if err != nil {
 		return run.Fail(run.Unclean, "mend it", "%w", err)
@@ -44,15 +48,39 @@ func (s *stage) promote(ctx context.Context, database string, step *run.Step) er
 	return nil
 }
 
-// accountsTable is the temporary table that accounts.sql reads.
-func accountsTable(accounts []inventory.Account, key mask.Key) string {
+// accountsTable is the temporary table that accounts.sql reads. password is a hash, or empty.
+func accountsTable(accounts []inventory.Account, key mask.Key, password string) string {
+	hash := "NULL"
+	if password != "" {
+		hash = postgres.Literal(password)
+	}
 	var rows []string
 	for _, a := range accounts {
-		rows = append(rows, fmt.Sprintf("(%s, %s, %s, %s)", postgres.Literal(a.Email), postgres.Literal(key.Email(a.Email)),
-			postgres.Literal(a.Name), postgres.Literal(a.Role)))
+		rows = append(rows, fmt.Sprintf("(%s, %s, %s, %s, %s)", postgres.Literal(a.Email), postgres.Literal(key.Email(a.Email)),
+			postgres.Literal(a.Name), postgres.Literal(a.Role), hash))
 	}
-	return "CREATE TEMPORARY TABLE rehearsal_accounts (email text, masked_email text, name text, role text);\n" +
+	return "CREATE TEMPORARY TABLE rehearsal_accounts (email text, masked_email text, name text, role text, password_hash text);\n" +
 		"INSERT INTO rehearsal_accounts VALUES " + strings.Join(rows, ",\n") + ";\n"
+}
+
+// PasswordVariable is the environment variable with the password of the people of accounts.yaml on staging.
+const PasswordVariable = "REHEARSAL_STAFF_PASSWORD"
+
+// hashPassword returns the bcrypt hash of the password in PasswordVariable, or "" where that is not set. Hashed once: it
+// is one password, and bcrypt is slow on purpose.
+func hashPassword() (string, error) {
+	password, set := os.LookupEnv(PasswordVariable)
+	if !set {
+		return "", nil
+	}
+	if len(password) < 12 {
+		return "", run.Fail(run.Usage, "set a longer one, or unset it: accounts.sql then sees NULL in password_hash", "%s is shorter than 12 bytes", PasswordVariable)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
+	if errors.Is(err, bcrypt.ErrPasswordTooLong) {
+		return "", run.Fail(run.Usage, "set a shorter one", "%s is longer than 72 bytes, of which bcrypt would take no more", PasswordVariable)
+	}
+	return string(hash), err
 }
 
 // sortOut reads what accounts.sql returned.

@@ -69,6 +69,9 @@ func (p *plan) checkStaging(ctx context.Context, step *run.Step) error {
 	if err := p.Inspect(ctx, step); err != nil {
 		return err
 	}
+	if err := p.Quiet(ctx); err != nil {
+		return err
+	}
 	if p.Backup != nil {
 		if err := p.Room(ctx); err != nil {
 			return err

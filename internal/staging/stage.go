@@ -12,6 +12,7 @@ import (
 type stage struct {
 	*drill.Drill
 	accounts []inventory.Account
+	password string // of theirs on staging, hashed; empty where nobody set one
 
 	swapped bool // the new database is in use
 	outcome outcome
@@ -29,7 +30,12 @@ func (s *stage) read() error {
 	if len(s.accounts) == 0 {
 		return nil
 	}
-	return s.Files.NeedAccounts()
+	if err := s.Files.NeedAccounts(); err != nil {
+		return err
+	}
+	var err error
+	s.password, err = hashPassword()
+	return err
 }
 
 // ready connects, chooses the backup and refuses what cannot work, before anything changes.
