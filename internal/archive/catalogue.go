@@ -33,8 +33,10 @@ type Backup struct {
 	Verdict     Verdict
 	RehearsedAt time.Time // of the newest rehearsal that succeeded; zero: never
 
-	old     bool // its newest event is older than max_age, and nothing else is suspicious
-	settled bool // a rehearsal found nothing suspicious: what it was compared with may be pruned by now
+	changed  time.Time // of one made by others: when its file was
+	stranger bool      // it is whole, and of another server than the inventory's
+	old      bool      // its newest event is older than max_age, and nothing else is suspicious
+	settled  bool      // a rehearsal found nothing suspicious: what it was compared with may be pruned by now
 }
 
 // Kind says how a backup was made.
@@ -89,6 +91,9 @@ records() {
 		case $record in */accepted.json) text accepted "$record" ;; *) text record "$record" ;; esac
 	done
 }
+changed() {
+	printf 'changed %d -\n' "$(stat -c %Y -- "$1" 2>/dev/null || stat -f %m -- "$1" 2>/dev/null || echo 0)" # GNU's and busybox', or BSD's
+}
 for id in *; do
 	case $id in
 	*'
@@ -106,11 +111,13 @@ for id in *; do
 		records "$id/rehearsals"
 	elif [ -f "$id" ]; then
 		printf 'foreign 0 %s\n' "$id"
+		changed "$id"
 		printf 'head 0 %s\n' "$(od -An -v -tx1 -N512 -- "$id" | tr -d ' \n')"
 		files "$id"
 		records ".rehearsals/$id"
 	elif [ -f "$id/toc.dat" ]; then
 		printf 'foreign 1 %s\n' "$id"
+		changed "$id/toc.dat"
 		printf 'head 0 %s\n' "$(od -An -v -tx1 -N512 -- "$id/toc.dat" | tr -d ' \n')"
 		files "$id"
 		records ".rehearsals/$id"
@@ -180,6 +187,8 @@ func parseListing(out string) ([]Backup, error) {
 			f.head, _ = hex.DecodeString(name)
 		case "file":
 			f.sizes[name] = n
+		case "changed":
+			f.changed = time.Unix(n, 0).UTC()
 		default:
 			text := make([]byte, n+1)
 			if _, err := io.ReadFull(r, text); err != nil {

@@ -220,8 +220,12 @@ func (d *Draft) Put(ctx context.Context, name string, r io.Reader, progress func
 	sum := sha256.New()
 	counter := &counted{w: sum, progress: progress}
 	file := d.path(name)
-	err := d.archive.Host.Run(ctx, host.Cmd{Script: `umask 077; exec cat >"$1"`, Args: []string{file},
+	err := d.archive.Host.Run(ctx, host.Cmd{Script: `umask 077; exec cat >"$1"`, Args: []string{file}, Env: map[string]string{"LC_ALL": "C"},
 		Stdin: io.TeeReader(r, counter)})
+	var exit *host.ExitError
+	if errors.As(err, &exit) && exit.DiskFull() {
+		return File{}, run.Fail(run.Unreachable, "make room there: mage backup:prune -dryRun says what could go", "writing %s on %s: No space left on device", file, d.archive.Host.Name())
+	}
 	if err != nil {
 		return File{}, fmt.Errorf("writing %s on %s: %w", file, d.archive.Host.Name(), err)
 	}

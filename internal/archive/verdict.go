@@ -47,8 +47,10 @@ func (b *Backup) createdAt() time.Time {
 	if b.Manifest != nil {
 		return b.Manifest.CreatedAt
 	}
-	t, _ := time.Parse(IDLayout, b.ID)
-	return t
+	if t, err := time.Parse(IDLayout, b.ID); err == nil {
+		return t
+	}
+	return b.changed
 }
 
 func (b *Backup) verdict() Verdict {
@@ -77,6 +79,7 @@ func (a *Archive) wrong(b *Backup) string {
 	case m.Database != a.Database.Name:
 		return fmt.Sprintf("it is a backup of database %q, not of %s", m.Database, a.Database.Name)
 	case expected != "" && m.Source.SystemIdentifier != expected:
+		b.stranger = true
 		return fmt.Sprintf("it was taken from the server with system identifier %s, production's in the inventory is %s",
 			m.Source.SystemIdentifier, expected)
 	case m.Rows() == 0:
@@ -88,8 +91,9 @@ func (a *Archive) wrong(b *Backup) string {
 // Suspect holds what a backup says of itself against the inventory's floors and against history, which are what a dump
 // of an empty or wrong instance cannot satisfy: its own source would agree with it. older are the judged backups
 // before it, newest first. against is the one it was compared with, "" where there is none: the newest that was
-// verified or accepted or, while there is no such one, the newest sealed. Growth never raises a suspicion. Tables that
-// nobody counted are left out.
+// verified or accepted or, while there is no such one, the newest sealed. Those of a server that production was before
+// count: who writes an empty instance's identity into the inventory must not end history with it. Growth never raises a
+// suspicion. Tables that nobody counted are left out.
 func (a *Archive) Suspect(m *Manifest, older []Backup, uncounted ...string) (against string, suspicions []string) {
 	policy := a.Database.Backups
 	floors := maps.Clone(policy.MinRows)
@@ -130,8 +134,8 @@ func history(older []Backup) *Backup {
 	for i := range older {
 		b := &older[i]
 		switch {
-		case !b.good() || len(b.Manifest.Tables) == 0: // made by others, and not restored yet
-		case b.Verdict == Verified || b.Accepted != nil:
+		case !b.good() && !b.stranger || b.Failed != "" || len(b.Manifest.Tables) == 0: // no tables: made by others, and not restored yet
+		case !b.RehearsedAt.IsZero() || b.Accepted != nil:
 			return b
 		case sealed == nil:
 			sealed = b

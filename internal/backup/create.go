@@ -205,7 +205,15 @@ func (c *creation) dump(ctx context.Context, s *run.Step) error {
 // dumpError is pg_dump's own first error: its command line helps nobody.
 func dumpError(where string, err error) error {
 	var exit *host.ExitError
-	if errors.As(err, &exit) {
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("pg_dump on %s: %w", where, err)
+	}
+	switch {
+	case exit.DiskFull():
+		return run.Fail(run.Unreachable, "make room there, or move the folder of `state` in the inventory", "pg_dump on %s, writing its spool: No space left on device", where)
+	case exit.Status > 128:
+		return run.Fail(run.Unexpected, "the kernel's log there says whether memory ran out; then run it again", "pg_dump on %s was ended by signal %d", where, exit.Status-128)
+	default:
 		for line := range strings.Lines(exit.Stderr) {
 			if message, ok := strings.CutPrefix(line, "pg_dump: error: "); ok {
 				return run.Fail(run.Incomplete, "pg_read_all_data does not cover large objects and tables under row-level security: see the message",

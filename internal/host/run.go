@@ -79,6 +79,10 @@ func (e *ExitError) Error() string {
 	return text
 }
 
+// DiskFull says whether the command says that a file system of its host is full (strerror of ENOSPC, in English: see
+// postgres.Command and what sets LC_ALL).
+func (e *ExitError) DiskFull() bool { return strings.Contains(e.Stderr, "No space left on device") }
+
 // process is a command that runs on a host.
 type process struct {
 	host    *Host

@@ -49,7 +49,8 @@ func Count(ctx context.Context, conn *pgx.Conn, tables []Table) ([]TableRows, er
 		_, err = pgx.ForEachRow(rows, []any{&i, &count}, func() error { counts[i].Rows = count; return nil })
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege
-			return nil, run.Fail(run.Incomplete, "as superuser: GRANT pg_read_all_data, or for row-level security ALTER ROLE … BYPASSRLS, to our role",
+			role := Ident(conn.Config().User)
+			return nil, run.Fail(run.Incomplete, fmt.Sprintf("as superuser: GRANT pg_read_all_data TO %s, or for row-level security: ALTER ROLE %[1]s BYPASSRLS", role),
 				"counting rows: %s", pg.Message)
 		}
 		if err != nil {

@@ -201,11 +201,15 @@ func (r *Restore) loadArchive(ctx context.Context, s *run.Step) error {
 	if err != nil {
 		return err
 	}
-	unpack := host.Quote(r.Staging.Tool("pg_restore"), "--data-only", "--use-list="+list, "--file=-")
-	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", unpack, r.patient()}, cmd.Args...)
+	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", r.readArchive(list), r.patient()}, cmd.Args...)
 	file := r.Backup.Manifest.Files[0]
 	s.Expect(file.Bytes)
 	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, s.Add)
+}
+
+// readArchive is the command that reads an archive from stdin and writes the rows of the entries in list as SQL.
+func (r *Restore) readArchive(list string) string {
+	return host.Quote(r.Staging.Tool("pg_restore"), "--data-only", "--use-list="+list, "--file=-")
 }
 
 // load streams one file from the backup host into a command on staging. Where both ends fail, the backup's damage is

@@ -44,6 +44,9 @@ func (r *Restore) Prove(ctx context.Context) (proof Proof, results []TableResult
 			return err
 		}
 		proof = r.summarise(results)
+		if proof.Rows == 0 {
+			return run.Fail(run.Unfit, "was it made with --schema-only, or of another database?", "backup %s is empty: no table has a row", r.Backup.ID)
+		}
 		s.Detail("%d rows in %d tables, %d masked columns", proof.Rows, proof.Tables, proof.Masked)
 		return nil
 	})

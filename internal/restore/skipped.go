@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"rehearsal/internal/archive"
@@ -18,15 +20,19 @@ const counting = `LC_ALL=C; export LC_ALL; eval "$1" <"$2" | grep -nxF '\.'`
 
 // CountSkipped counts the rows of the tables that the rules truncate, where they lie on the backup host: they are never
 // fetched. A file that holds other rows than the manifest counted, or that cannot be read to the end of its rows, is
-// run.Unfit. It needs Rehearse. Of a file of pg_dump -Fc nothing can be counted in this way: it returns nothing.
+// run.Unfit. It needs Rehearse. Those in a file of pg_dump -Fc pass through pg_restore on staging, and no further: the
+// backup host may have no pg_restore.
 func (r *Restore) CountSkipped(ctx context.Context) (results []TableResult, err error) {
+	if r.toc.Kind == archive.Custom {
+		return r.countInArchive(ctx)
+	}
 	data := map[string]archive.Entry{}
 	for _, e := range r.toc.Data() {
 		data[postgres.Qualify(e.Namespace, e.Tag)] = e
 	}
 	for _, t := range r.Plan.Tables {
 		e, ok := data[t.Qualified()]
-		if !t.Truncate || !ok || r.toc.Kind == archive.Custom {
+		if !t.Truncate || !ok {
 			continue
 		}
 		rows, err := r.countFile(ctx, e)
@@ -60,11 +66,56 @@ func (r *Restore) countFile(ctx context.Context, e archive.Entry) (rows int64, e
 	}
 	rows-- // the line of the end itself
 	for _, t := range r.Backup.Manifest.Tables {
-		if t.Name == name && t.Rows != rows {
+		if r.Backup.Kind == archive.Ours && t.Name == name && t.Rows != rows {
 			return 0, r.unfit("%s holds %d rows in its file, its manifest counted %d", name, rows, t.Rows)
 		}
 	}
 	return rows, nil
+}
+
+// tallying prints for each COPY that pg_restore writes the number of its rows and the statement. $1 is the command that
+// writes.
+const tallying = `{ eval "$1" || echo failed >&2; } | LC_ALL=C awk '
+copying && $0 == "\\." { printf "%d\t%s\n", n, statement; copying = 0; next }
+copying { n++; next }
+/^COPY .* FROM stdin;$/ { copying = 1; n = 0; statement = $0 }
+END { exit copying }'`
+
+// countInArchive counts the rows of truncated tables in a file of pg_dump -Fc.
+func (r *Restore) countInArchive(ctx context.Context) (results []TableResult, err error) {
+	truncated := map[string]bool{}
+	for _, t := range r.Plan.Tables {
+		truncated[t.Qualified()] = t.Truncate
+	}
+	tables := map[string]string{} // by their COPY
+	entries := slices.DeleteFunc(r.toc.Data(), func(e archive.Entry) bool {
+		name := postgres.Qualify(e.Namespace, e.Tag)
+		tables[strings.TrimSpace(e.Copy)] = name
+		return !truncated[name]
+	})
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	list := r.dir + "/skipped.list"
+	if err := r.Staging.Host.WriteFile(ctx, list, []byte(archive.List(entries))); err != nil {
+		return nil, err
+	}
+	var out, stderr strings.Builder
+	cmd := host.Cmd{Script: tallying, Args: []string{r.readArchive(list)}, Stdout: &out, Stderr: &stderr}
+	file := r.Backup.Manifest.Files[0]
+	err = r.load(ctx, stream{file: file, what: "the archive", fault: run.Unfit}, cmd, nil)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	for line := range strings.Lines(out.String()) {
+		number, statement, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		n, _ := strconv.ParseInt(number, 10, 64)
+		results = append(results, TableResult{Name: tables[statement], Rows: n, Masked: []string{}})
+	}
+	if err != nil || stderr.String() != "" || len(results) != len(entries) {
+		return nil, r.unfit("pg_restore reads the rows of %d of %d tables that are not loaded", len(results), len(entries))
+	}
+	return results, nil
 }
 
 // Readable says whether the values of a column in the new database are the backup's own.

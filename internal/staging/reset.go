@@ -76,9 +76,7 @@ func (s *stage) judge(ctx context.Context, database string, tables []restore.Tab
 	if err := s.ReadEvents(ctx, database); err != nil {
 		return err
 	}
-	if err := s.Judge(tables); err != nil {
-		return err
-	}
+	s.Judge(tables)
 	suspicious := s.Suspicious()
 	if suspicious == nil {
 		return nil
