@@ -48,7 +48,7 @@ func (p *planner) classify(t postgres.Table, rule *rule) string {
 			continue
 		}
 		before, where := rule.list(v)
-		lines = append(lines, fmt.Sprintf("  %s: [%s]%s", v.Name, yamlNames(append(before, s.columns[v]...)), where))
+		lines = append(lines, "  "+yamlList(v, append(before, s.columns[v]...))+where)
 	}
 	for _, u := range s.undecided {
 		lines = append(lines, "  # decide: "+u)
@@ -90,6 +90,9 @@ func (p *planner) suggestions(t postgres.Table, rule *rule) suggestions {
 			continue
 		}
 		v, why := p.suggest(t, c)
+		if v == jsonVerb && rule != nil && rule.lists[jsonVerb].line > 0 {
+			v = clearVerb // the paths of the others would have to be printed anew
+		}
 		if v == nil {
 			s.undecided = append(s.undecided, fmt.Sprintf("%s (%s): %s", c.Name, c.Type, why))
 			continue
@@ -99,14 +102,21 @@ func (p *planner) suggestions(t postgres.Table, rule *rule) suggestions {
 	return s
 }
 
-// byName are the verbs that a column's name asks for.
+// byName are the verbs that a column's name asks for. The first that can take the column is suggested; where none
+// can, clear.
 var byName = []struct {
 	verb *Verb
 	name *regexp.Regexp
 }{
 	{emailVerb, regexp.MustCompile(`(?i)e_?mail`)},
-	{phoneVerb, regexp.MustCompile(`(?i)phone|mobile|(^|_)(tel|fax)(_|$)`)},
-	{nameVerb, regexp.MustCompile(`(?i)(^|_)(first|last|full|sur|family|given|user)?_?name$`)},
+	{phoneVerb, regexp.MustCompile(`(?i)phone|mobile|(^|_)(tel|fax|cell)(_|$)`)},
+	{dateVerb, regexp.MustCompile(`(?i)birth|(^|_)(dob|born)(_|$)`)},
+	{clearVerb, regexp.MustCompile(`(?i)passw|(^|_)pwd|secret|hash|salt|cred|otp|(^|_)pin(_|$)`)},
+	{tokenVerb, regexp.MustCompile(`(?i)token|key$|(^|_)(uuid|guid)$`)},
+	{clearVerb, regexp.MustCompile(`(?i)iban|(^|_)(bic|swift|pan|cv[cv]|ssn|sin|nin|vat)(_|$)|card|account_?n|passport|tax|licen[cs]e|birth`)},
+	{clearVerb, regexp.MustCompile(`(?i)(^|_)(ip|mac)(_|$)|ip_?addr|mac_?addr|user_?agent|device|(^|_)(lat|lon|lng|geo)(_|$)|latitude|longitude|location|coord`)},
+	{clearVerb, regexp.MustCompile(`(?i)(^|_)(url|uri|href|link)s?$|avatar|photo|picture|image|signature`)},
+	{nameVerb, regexp.MustCompile(`(?i)(^|_)(first|last|full|sur|family|given|user)?_?names?$`)},
 	{textVerb, regexp.MustCompile(`(?i)(^|_)(bio|body|comments?|notes?|description|message|about|address|street|city)$`)},
 }
 
@@ -122,18 +132,26 @@ func (p *planner) suggest(t postgres.Table, c postgres.Column) (v *Verb, why str
 			return theirs, ""
 		}
 	}
-	var candidates []*Verb
-	for _, b := range byName {
-		if b.name.MatchString(c.Name) {
-			candidates = append(candidates, b.verb)
-		}
-	}
-	for _, v := range append(candidates, clearVerb, tokenVerb) {
+	for _, v := range append(hints(c), clearVerb, tokenVerb) {
 		if objection(t, c, v) == "" {
 			return v, ""
 		}
 	}
 	return nil, objection(t, c, clearVerb)
+}
+
+// hints are the verbs that a column's type and name ask for. A document begins with no path allowed. A token that
+// may be NULL is better cleared; one that may not would become empty, and an empty one may open a door.
+func hints(c postgres.Column) (verbs []*Verb) {
+	if kindOf(c) == document {
+		return []*Verb{jsonVerb}
+	}
+	for _, b := range byName {
+		if b.name.MatchString(c.Name) && (b.verb != tokenVerb || c.NotNull) {
+			verbs = append(verbs, b.verb)
+		}
+	}
+	return verbs
 }
 
 // referenced returns the verb of the column that a foreign key on c references, or the one that is suggested
@@ -195,7 +213,7 @@ func (p *planner) wholeTable(t postgres.Table) string {
 	var lists []string
 	for _, v := range Verbs {
 		if len(s.columns[v]) > 0 {
-			lists = append(lists, fmt.Sprintf("%s: [%s]", v.Name, yamlNames(s.columns[v])))
+			lists = append(lists, yamlList(v, s.columns[v]))
 		}
 	}
 	line := fmt.Sprintf("%s: {%s}   # or %[1]s: truncate", name, strings.Join(lists, ", "))
@@ -206,13 +224,25 @@ func (p *planner) wholeTable(t postgres.Table) string {
 }
 
 func yamlLine(table string, v *Verb, column string) string {
+	return yamlTable(table) + ":  " + yamlList(v, []string{column})
+}
+
+// yamlList is a verb with its columns.
+func yamlList(v *Verb, columns []string) string {
+	each := ""
 	switch v {
 	case sqlVerb:
-		return fmt.Sprintf(`%s:  sql: {%s: "an expression"}`, yamlTable(table), yamlNames([]string{column}))
+		each = `: "an expression"`
 	case jsonVerb:
-		return fmt.Sprintf(`%s:  json: {%s: {keep: []}}`, yamlTable(table), yamlNames([]string{column}))
+		each = ": {keep: []}"
+	default:
+		return fmt.Sprintf("%s: [%s]", v.Name, yamlNames(columns))
 	}
-	return fmt.Sprintf("%s:  %s: [%s]", yamlTable(table), v.Name, yamlNames([]string{column}))
+	items := make([]string, len(columns))
+	for i, c := range columns {
+		items[i] = yamlNames([]string{c}) + each
+	}
+	return fmt.Sprintf("%s: {%s}", v.Name, strings.Join(items, ", "))
 }
 
 // yamlTable quotes a table's key for YAML where SQL needs quotes.

@@ -155,7 +155,7 @@ func (b *branch) hashes() bool {
 			return true
 		}
 	}
-	return b.every.hashes() || b.verb != nil && b.verb.pseudonym != nil
+	return b.every.hashes() || b.verb != nil && b.verb.keyed
 }
 
 func jsonRefuses(c postgres.Column) string {
@@ -186,7 +186,7 @@ func (l level) declare() string {
 	for i := range l + 1 {
 		fmt.Fprintf(&b, "\t%s pg_catalog.jsonb; %s pg_catalog.jsonb; %s pg_catalog.text; %s pg_catalog.jsonb[];\n", i.in(), i.out(), i.member(), i.list())
 	}
-	return b.String() + "\trehearsal_text pg_catalog.text;\n"
+	return b.String()
 }
 
 // mask returns the statements that set l.out() to what of l.in() is allowed, or to NULL where nothing is.

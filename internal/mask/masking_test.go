@@ -322,3 +322,39 @@ func TestMaskedTextFitsColumnsOfEveryLength(t *testing.T) {
 		t.Errorf("rows, difference of lengths, varied: %s", got)
 	}
 }
+
+func TestSpellingsOfOneValueGetOnePseudonym(t *testing.T) {
+	d := newDatabase(t, `CREATE TABLE t (e text, n text, p text)`)
+	d.install(d.plan(`public.t: {email: [e], name: [n], phone: [p]}`))
+	k := key(t, "one")
+	d.load(k, "public.t", "ann@example.com\tAnn Lee\t+49 (30) 77-7\n ANN@Example.com \tANN  LEE\t0049.30/777\nann@example.com\t ann lee \t4930777\n")
+	if got := d.sql("SELECT count(*), count(DISTINCT e), count(DISTINCT n), count(DISTINCT p) FROM t"); got != "3|1|1|1" {
+		t.Errorf("rows, addresses, names, numbers: %s", got)
+	}
+	d.load(k, "public.t", "ben@example.com\tBen Lee\t+49 30 778\n")
+	if got := d.sql("SELECT count(DISTINCT e), count(DISTINCT n), count(DISTINCT p) FROM t"); got != "2|2|2" {
+		t.Errorf("two of each became %s", got)
+	}
+}
+
+func TestNamesOfAnyShapeComeOutSensibly(t *testing.T) {
+	d := newDatabase(t, `CREATE TABLE t (n text)`)
+	plan := d.plan(`public.t: {name: [n]}`)
+	d.install(plan)
+	k := key(t, "one")
+	for name, words := range map[string]string{
+		"Dr. Anna Maria Müller-Lüdenscheidt": "^[A-Z][a-z]+ [A-Z][a-z]+$",
+		"Madonna":                            "^[A-Z][a-z]+$", " Madonna ": "^[A-Z][a-z]+$",
+		"O'Neil": "^[A-Z][a-z]+$", "山田 太郎": "^[A-Z][a-z]+ [A-Z][a-z]+$",
+		"Lee, Ann": "^[A-Z][a-z]+ [A-Z][a-z]+$", ".": "^[A-Z][a-z]+$", " ": "^[A-Z][a-z]+$",
+	} {
+		d.sql("TRUNCATE t")
+		d.load(k, "public.t", name+"\n")
+		if got := d.sql("SELECT n FROM t WHERE n ~ '" + words + "'"); got == "" {
+			t.Errorf("%q became %q", name, d.sql("SELECT n FROM t"))
+		}
+		if v := d.violated(table(t, plan, "public.t")); len(v) > 0 {
+			t.Errorf("%q: the proof finds a violation", name)
+		}
+	}
+}

@@ -25,7 +25,8 @@ func TestNoInventedNameBeginsAsAnEverydayOne(t *testing.T) {
 		Olga Ahmed Fatima Noah Lucas Liam Olivia Sofia Mohamed James Robert Jennifer Linda Elena Luca Jean Pierre Marie Hans Ingrid
 		Smith Jones Müller Muller Garcia Martin Brown Taylor Wilson Rossi Silva Petrov Ivanov Khan Chen Tanaka Patel Singh Fischer
 		Weber Meyer Wagner Becker Hoffmann Koch Richter Klein Wolf Schwarz Braun Lange Lee Wang Kim Nguyen Jackson White Harris
-		Raven Hazel Willow Jasper Heather Amber Holly Heron Frost Moss Rook Field Wood Hill Ford Marsh Ridge Ward`)
+		Raven Hazel Willow Jasper Heather Amber Holly Heron Frost Moss Rook Field Wood Hill Ford Marsh Ridge Ward
+		Fallowfield Osterfield Quilian`)
 	for _, n := range slices.Concat(givenNames, familyNames) {
 		for _, e := range everyday {
 			if strings.HasPrefix(n, e) {

@@ -137,18 +137,36 @@ func objection(t postgres.Table, c postgres.Column, v *Verb) string {
 	}
 	if v.refuses != nil {
 		if why := v.refuses(c); why != "" {
-			return fmt.Sprintf("%s cannot take %s: it %s", v.Name, c.Type, why)
+			return fmt.Sprintf("%s cannot take %s: it %s; %[2]s can be under %[4]s", v.Name, c.Type, why, listing(verbsFor(c), "or"))
 		}
 	}
 	for _, index := range t.Unique {
 		if repeats(index, c, v) {
-			return fmt.Sprintf("%s can repeat values, which the unique index %s forbids", v.Name, index.Name)
+			return fmt.Sprintf("%s can repeat values, which the %s %s forbids", v.Name, constraint(index), index.Name)
 		}
 	}
 	return ""
 }
 
-// repeats tells whether a verb can break a unique index. NULLs do not, except where the index says so or
+func constraint(index postgres.UniqueIndex) string {
+	if index.Exclusion {
+		return "exclusion constraint"
+	}
+	return "unique index"
+}
+
+// verbsFor names the verbs that can take the column's type.
+func verbsFor(c postgres.Column) []string {
+	var names []string
+	for _, v := range Verbs {
+		if v != keepVerb && (v.refuses == nil || v.refuses(c) == "") {
+			names = append(names, v.Name)
+		}
+	}
+	return append(names, keepVerb.Name)
+}
+
+// repeats tells whether a verb can break a unique index or an exclusion constraint. NULLs do not, except where the index says so or
 // holds just the rows in which the column is NULL. What this cannot see, building the index shows.
 func repeats(index postgres.UniqueIndex, c postgres.Column, v *Verb) bool {
 	switch {

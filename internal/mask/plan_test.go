@@ -230,3 +230,29 @@ func TestTheZeroRulesAreRefusedForEverySchemaWithATable(t *testing.T) {
 		t.Errorf("no rules at all: %v", err)
 	}
 }
+
+func TestLargeObjectsAreSpokenOfOnPurpose(t *testing.T) {
+	for text, want := range map[string]string{"large_objects: keep": "keep", "large_objects: drop\npublic.t: truncate": "drop", "public.t: truncate": "", "": ""} {
+		rules, err := Parse("columns.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if verb, ok := rules.LargeObjects(); verb != want || ok != (want != "") {
+			t.Errorf("%q: %q, %t", text, verb, ok)
+		}
+	}
+}
+
+func TestTheYearOfADateCanBeSpeltOut(t *testing.T) {
+	born := postgres.Column{Name: "born", Type: "date", Base: "date", Category: 'D'}
+	schema := []postgres.Table{{Schema: "s", Name: "t", Kind: 'r', Root: "s.t", Columns: []postgres.Column{born}}}
+	for _, text := range []string{"s.t: {date: [born]}", "s.t: {date: {year: [born]}}", "s.t:\n  date:\n    year: [born]\n"} {
+		rules, err := Parse("columns.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan, err := rules.Plan(schema); err != nil || len(plan.Tables[0].Masked) != 1 || plan.Tables[0].Masked[0].Verb != dateVerb {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -18,9 +18,10 @@ import (
 
 // Rules is a parsed columns.yaml. The zero value has no rules.
 type Rules struct {
-	file   string
-	source []string
-	tables []*rule // in the order of the file
+	file         string
+	source       []string
+	tables       []*rule // in the order of the file
+	largeObjects string  // keep, drop, or empty: nothing is said of them
 }
 
 // rule is what the file says about one table.
@@ -46,7 +47,8 @@ type entry struct {
 func Parse(file string, data []byte) (*Rules, error) {
 	text := strings.ReplaceAll(string(data), "\r\n", "\n")
 	r := &reader{problems: problems{file: file, source: strings.Split(text, "\n")}}
-	rules := &Rules{file: file, source: r.source, tables: r.document(text)}
+	rules := &Rules{file: file, source: r.source}
+	r.document(text, rules)
 	if err := r.err("mend " + file + "; nothing was changed"); err != nil {
 		return nil, err
 	}
@@ -62,6 +64,10 @@ func (r *Rules) Truncated() (tables []string) {
 	}
 	return tables
 }
+
+// LargeObjects says what the file wants to become of large objects, keep or drop; not ok where it does not speak of
+// them. They belong to no table, and no verb can mask them.
+func (r *Rules) LargeObjects() (verb string, ok bool) { return r.largeObjects, r.largeObjects != "" }
 
 // rule returns the rule for a table, or nil.
 func (r *Rules) rule(table string) *rule {
@@ -85,29 +91,49 @@ func (t *rule) entry(column string) *entry {
 // 1.10 or yes keeps its name, a repeated key is seen, and every mistake has its place.
 type reader struct{ problems }
 
-func (r *reader) document(text string) []*rule {
+func (r *reader) document(text string, rules *Rules) {
 	file, err := parser.ParseBytes([]byte(text), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		r.syntax(err)
-		return nil
+		return
 	}
-	var tables []*rule
 	for i, doc := range file.Docs {
 		if doc.Body == nil {
 			continue
 		}
 		if i > 0 {
 			r.add(at(doc.Body), "", "a second document: columns.yaml is one")
-			break
+			return
 		}
 		for _, pair := range r.pairs(doc.Body, "tables, each with its columns") {
-			if t := r.table(pair, tables); t != nil {
-				tables = append(tables, t)
-			}
+			r.topLevel(pair, rules)
 		}
 	}
-	return tables
 }
+
+// topLevel reads a table, or large_objects.
+func (r *reader) topLevel(pair *ast.MappingValueNode, rules *Rules) {
+	key, ok := r.scalar(pair.Key)
+	switch {
+	case !ok:
+	case key == largeObjects:
+		if rules.largeObjects != "" {
+			r.add(at(pair.Key), "", "%s is here twice", key)
+		}
+		if word, ok := r.scalar(pair.Value); ok && word != "keep" && word != "drop" {
+			r.add(at(pair.Value), "", "%s: %q is no treatment of large objects: write keep or drop", key, word)
+		} else {
+			rules.largeObjects = word
+		}
+	default:
+		if t := r.table(key, pair, rules.tables); t != nil {
+			rules.tables = append(rules.tables, t)
+		}
+	}
+}
+
+// largeObjects is the key for what belongs to no table. A table's has a dot.
+const largeObjects = "large_objects"
 
 // syntax notes an error of the YAML parser, which stops at its first.
 func (r *reader) syntax(err error) {
@@ -120,11 +146,7 @@ func (r *reader) syntax(err error) {
 }
 
 // table reads `schema.table: truncate` or `schema.table: {verb: columns…}`.
-func (r *reader) table(pair *ast.MappingValueNode, before []*rule) *rule {
-	key, ok := r.scalar(pair.Key)
-	if !ok {
-		return nil
-	}
+func (r *reader) table(key string, pair *ast.MappingValueNode, before []*rule) *rule {
 	name, reason := tableName(key)
 	if reason != "" {
 		r.add(at(pair.Key), "", "%s", reason)
@@ -167,10 +189,33 @@ func (r *reader) list(t *rule, pair *ast.MappingValueNode) {
 	switch v {
 	case sqlVerb, jsonVerb:
 		r.mapping(t, v, pair.Value)
+	case dateVerb:
+		r.dates(t, pair.Value)
 	default:
-		for _, n := range r.items(pair.Value, "a list of columns, as in "+word+": [column]") {
-			r.column(t, &entry{verb: v}, n)
+		r.columns(t, v, pair.Value)
+	}
+}
+
+func (r *reader) columns(t *rule, v *Verb, node ast.Node) {
+	for _, n := range r.items(node, "a list of columns, as in "+v.Name+": [column]") {
+		r.column(t, &entry{verb: v}, n)
+	}
+}
+
+// dates reads the columns of date. {year: [born]} says in full what [born] says.
+func (r *reader) dates(t *rule, node ast.Node) {
+	switch node.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+	default:
+		r.columns(t, dateVerb, node)
+		return
+	}
+	for _, part := range r.pairs(node, "") {
+		if word, ok := r.scalar(part.Key); ok && word != "year" {
+			r.add(at(part.Key), "", "%s: date keeps the year, and never the %s: write date: [column]", t.table, word)
+			continue
 		}
+		r.columns(t, dateVerb, part.Value)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"rehearsal/internal/postgres"
@@ -56,7 +57,7 @@ func (t Table) changes() bool { return t.holdsRows() && !t.Truncate && len(t.Mas
 // hashes tells whether the trigger needs the key.
 func (t Table) hashes() bool {
 	for _, c := range t.Masked {
-		if c.Verb.pseudonym != nil || c.paths.hashes() {
+		if c.Verb.keyed || c.paths.hashes() {
 			return true
 		}
 	}
@@ -81,6 +82,9 @@ func (t Table) body() string {
 	}
 	if l, ok := t.deepest(); ok {
 		declare.WriteString(l.declare())
+	}
+	if t.parts() {
+		declare.WriteString(declareParts)
 	}
 	if sql := t.expressions(); len(sql) > 0 {
 		declare.WriteString("\trehearsal_sql record;\n")
@@ -107,6 +111,13 @@ const (
 		"\t\tRAISE EXCEPTION 'this session has no masking key: " + ipadSetting + " or " + opadSetting + " is not set';\n\tEND IF;\n" +
 		"\tIF TG_LEVEL = 'STATEMENT' THEN\n\t\tRETURN NULL;\n\tEND IF;\n"
 )
+
+// parts tells whether the trigger masks parts of a value: elements of an array, or what stands in a document.
+func (t Table) parts() bool {
+	return slices.ContainsFunc(t.Masked, func(c Column) bool { return c.paths != nil || c.Element != "" && c.Verb.pseudonym != nil })
+}
+
+const declareParts = "\t" + textVar + " pg_catalog.text; " + elementsVar + " pg_catalog.text[];\n"
 
 // deepest is the deepest level of the table's documents, if it has any.
 func (t Table) deepest() (deepest level, any bool) {

@@ -15,10 +15,11 @@ const (
 	uuid
 	bytes
 	document
+	date
 )
 
 func (k kind) String() string {
-	return [...]string{"other types", "text types", "uuid", "bytea", "json and jsonb"}[k]
+	return [...]string{"other types", "text types", "uuid", "bytea", "json and jsonb", "date, timestamp and timestamptz"}[k]
 }
 
 // emptyValues is what clear writes where a column is NOT NULL, for each type that has an obvious empty value.
@@ -35,7 +36,7 @@ var emptyValues = []struct {
 	{[]string{"json", "jsonb"}, document, "{}", false},
 	{[]string{"int2", "int4", "int8", "numeric", "float4", "float8", "money", "oid", "interval"}, other, "0", true},
 	{[]string{"bool"}, other, "false", true},
-	{[]string{"date", "timestamp", "timestamptz"}, other, "epoch", true}, // in UTC whatever TimeZone says
+	{[]string{"date", "timestamp", "timestamptz"}, date, "epoch", true}, // in UTC whatever TimeZone says
 	{[]string{"time"}, other, "00:00:00", true},
 	{[]string{"timetz"}, other, "00:00:00+00", true},
 	{[]string{"inet", "cidr"}, other, "0.0.0.0", true},
@@ -43,6 +44,7 @@ var emptyValues = []struct {
 	{[]string{"macaddr8"}, other, "00:00:00:00:00:00:00:00", true},
 	{[]string{"tsvector", "hstore", "ltree", "xml", "char"}, other, "", false},
 	{[]string{"varbit"}, other, "", true},
+	{[]string{"point"}, other, "(0,0)", false},
 }
 
 func kindOf(c postgres.Column) kind {
@@ -66,10 +68,23 @@ func empty(c postgres.Column, value string) (literal, condition string, ok bool)
 		}
 		return postgres.Literal(e.value), value + `::pg_catalog.text COLLATE "C" = ` + postgres.Literal(e.value), true
 	}
-	if c.Category == 'A' {
+	switch {
+	case c.Category == 'A':
 		return "'{}'", value + "::pg_catalog.text = '{}'", true
+	case c.Kind == 'r':
+		return "'empty'", "pg_catalog.isempty(" + value + ")", true
+	case c.Kind == 'm':
+		return "'{}'", "pg_catalog.isempty(" + value + ")", true
 	}
 	return "", "", false
+}
+
+// element is a column of the type of an array's elements; of any other type, the column itself.
+func element(c postgres.Column) postgres.Column {
+	if c.Element != "" {
+		c.Base, c.Element = c.Element, ""
+	}
+	return c
 }
 
 // limit is the number of characters that c can hold; 0: as many as one likes.

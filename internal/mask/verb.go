@@ -2,6 +2,7 @@ package mask
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"rehearsal/internal/postgres"
@@ -23,13 +24,15 @@ type Verb struct {
 	assign func(c Column) string
 	// proof returns an SQL condition that every masked value but NULL meets; nil where none is known.
 	proof func(c Column) string
-	// pseudonym is how the verb makes one text of another; nil for verbs that do not hash.
+	// keyed verbs hash, so that the trigger needs the key.
+	keyed bool
+	// pseudonym is how the verb makes one text of another; nil for verbs that do not.
 	pseudonym *pseudonym
 }
 
 // Verbs are all verbs of a column, in the order in which documentation lists them. A table as a whole can
 // also be "truncate".
-var Verbs = []*Verb{keepVerb, emailVerb, nameVerb, phoneVerb, textVerb, tokenVerb, clearVerb, sqlVerb, jsonVerb}
+var Verbs = []*Verb{keepVerb, emailVerb, nameVerb, phoneVerb, textVerb, tokenVerb, dateVerb, clearVerb, sqlVerb, jsonVerb}
 
 var (
 	keepVerb = &Verb{Name: "keep", Doc: "stays as it is; the only verb that can leak"}
@@ -38,7 +41,7 @@ var (
 		Doc: "u1f3a9c…@masked.invalid: one address for each, whatever its case and the blanks around it"})
 
 	nameVerb = hashing(asName, &Verb{Name: "name", Lossy: true,
-		Doc: "an invented name: two words for two or more, one word for one"})
+		Doc: "an invented name: two words for two or more, one word for one; the same for ANN LEE as for Ann Lee"})
 
 	phoneVerb = hashing(asPhone, &Verb{Name: "phone", Lossy: true,
 		Doc: "+447700900…: a number of the range that is kept free for drama"})
@@ -48,6 +51,10 @@ var (
 
 	tokenVerb = hashing(asToken, &Verb{Name: "token",
 		Doc: "masked-… and 24 hex digits; a UUID of version 8 where the type is uuid"})
+
+	dateVerb = &Verb{Name: "date", Lossy: true, keyed: true,
+		Doc:     "another month and day of the same year, at 12:34:56 UTC where there is a time",
+		refuses: dateRefuses, assign: dateAssign, proof: dateProof}
 
 	clearVerb = &Verb{Name: "clear", Lossy: true,
 		Doc:     "NULL, or the type's empty value where the column is NOT NULL",
@@ -69,6 +76,8 @@ const (
 	ipadVar     = "rehearsal_ipad"
 	opadVar     = "rehearsal_opad"
 	hashVar     = "rehearsal_hash"
+	textVar     = "rehearsal_text"     // a scalar of a document, or an element of an array
+	elementsVar = "rehearsal_elements" // of an array, as its literal spells them
 )
 
 // pseudonymBytes of an HMAC are 96 bits: among 10^9 values a collision has a chance of 10^-11.
@@ -107,9 +116,12 @@ var asEmail = &pseudonym{
 }
 
 var asName = &pseudonym{
-	kinds:     []kind{text},
-	longest:   longestGiven + 1 + longestFamily,
-	normalise: func(value string) string { return value },
+	kinds:   []kind{text},
+	longest: longestGiven + 1 + longestFamily,
+	// Blanks are many ways to write one name. Not the locale's lower(), as above: an é stays apart from an É.
+	normalise: func(value string) string {
+		return fmt.Sprintf(`pg_catalog.replace(pg_catalog.lower(%s COLLATE "C"), ' ', '')`, value)
+	},
 	result: func(value string, _ int) string {
 		return fmt.Sprintf("%s || CASE WHEN pg_catalog.strpos(pg_catalog.btrim(%s), ' ') > 0 THEN ' ' || %s ELSE '' END",
 			pick(givenNames, 0), value, pick(familyNames, 2))
@@ -122,9 +134,12 @@ var asName = &pseudonym{
 }
 
 var asPhone = &pseudonym{
-	kinds:     []kind{text},
-	longest:   len(phonePrefix) + 3,
-	normalise: func(value string) string { return fmt.Sprintf("pg_catalog.translate(%s, ' ()-./', '')", value) },
+	kinds:   []kind{text},
+	longest: len(phonePrefix) + 3,
+	// +49 30 77, 0049-30/77: one number.
+	normalise: func(value string) string {
+		return fmt.Sprintf("pg_catalog.ltrim(pg_catalog.translate(%s, ' ()-./', ''), '+0')", value)
+	},
 	result: func(string, int) string {
 		return fmt.Sprintf("'%s' || pg_catalog.lpad((%s %% 1000)::pg_catalog.text, 3, '0')", phonePrefix, uint16Of(0))
 	},
@@ -178,48 +193,53 @@ func array(words []string) string {
 	return postgres.Literal(`{"`+strings.Join(words, `","`)+`"}`) + "::pg_catalog.text[]"
 }
 
-// hash returns the statement that puts the HMAC-SHA-256 of an SQL text into hashVar (RFC 2104; written out so
-// that staging needs no pgcrypto). The verb is part of the message: a name says nothing about an address.
-func (v *Verb) hash(value string) string {
+// hash returns the statement that puts the HMAC of what p makes of an SQL text into hashVar.
+func (v *Verb) hash(value string) string { return mac(v.Name, v.pseudonym.normalise(value)) }
+
+// mac returns the statement that puts the HMAC-SHA-256 of an SQL text into hashVar (RFC 2104; written out so that
+// staging needs no pgcrypto). The verb is part of the message: a name says nothing about an address.
+func mac(verb, message string) string {
 	return fmt.Sprintf("%s := pg_catalog.sha256(%s || pg_catalog.sha256(%s || pg_catalog.convert_to('%s:' || %s, 'UTF8')));",
-		hashVar, opadVar, ipadVar, v.Name, v.pseudonym.normalise(value))
+		hashVar, opadVar, ipadVar, verb, message)
 }
 
 // hashing completes a verb that masks by way of p.
 func hashing(p *pseudonym, v *Verb) *Verb {
-	v.pseudonym = p
+	v.keyed, v.pseudonym = true, p
 	v.refuses = p.refuses
 	v.assign = func(c Column) string {
+		if c.Element != "" {
+			return v.assignElements(c)
+		}
 		value := c.text("NEW." + ident(c.Name))
 		return fmt.Sprintf("IF %s <> '' THEN\n\t%s\n\tNEW.%s := %s;\nEND IF;",
 			value, v.hash(c.fold(value)), ident(c.Name), c.result(p, value))
 	}
 	v.proof = func(c Column) string {
-		value := c.text(postgres.Ident(c.Name))
-		if kindOf(c.Column) == uuid {
-			return fmt.Sprintf("%s ~ '%s'", value, maskedUUID)
+		column := postgres.Ident(c.Name)
+		if c.Element == "" {
+			return c.matches(p, column)
 		}
-		return fmt.Sprintf("(%s = '' OR %s)", value, p.matches(value, limit(c.Column)))
+		return fmt.Sprintf("NOT EXISTS (SELECT FROM pg_catalog.unnest(%s) AS e(value) WHERE e.value IS NOT NULL AND (%s) IS NOT TRUE)",
+			column, c.element().matches(p, "e.value"))
 	}
 	return v
 }
 
 func (p *pseudonym) refuses(c postgres.Column) string {
-	k := kindOf(c)
-	for _, takes := range p.kinds {
-		if takes != k {
-			continue
+	one := element(c)
+	k := kindOf(one)
+	if !slices.Contains(p.kinds, k) {
+		takes := make([]string, len(p.kinds))
+		for i, k := range p.kinds {
+			takes[i] = k.String()
 		}
-		if n := limit(c); k == text && n > 0 && n < p.longest {
-			return fmt.Sprintf("needs %d characters", p.longest)
-		}
-		return ""
+		return "takes only " + listing(takes, "and") + ", and arrays of them"
 	}
-	takes := make([]string, len(p.kinds))
-	for i, k := range p.kinds {
-		takes[i] = k.String()
+	if n := limit(one); k == text && n > 0 && n < p.longest {
+		return fmt.Sprintf("needs %d characters", p.longest)
 	}
-	return "takes only " + listing(takes, "and")
+	return ""
 }
 
 // text is a column's value as an SQL text. A collation that is not deterministic allows no regular
@@ -242,6 +262,15 @@ func (c Column) fold(value string) string {
 // maskedUUID matches UUIDs of version 8, which RFC 9562 leaves to everyone's own use: databases and programs
 // make versions 1, 4 and 7.
 const maskedUUID = "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8"
+
+// matches returns the SQL condition that p's results in the column's type meet, and the empty text.
+func (c Column) matches(p *pseudonym, value string) string {
+	value = c.text(value)
+	if kindOf(c.Column) == uuid {
+		return fmt.Sprintf("%s ~ '%s'", value, maskedUUID)
+	}
+	return fmt.Sprintf("(%s = '' OR %s)", value, p.matches(value, limit(c.Column)))
+}
 
 // result is p's result in the column's type.
 func (c Column) result(p *pseudonym, value string) string {

@@ -89,36 +89,43 @@ SELECT c.oid, n.nspname, c.relname, c.relkind::text, coalesce(i.inhparent, 0)
 type attribute struct {
 	Table              uint32
 	Name, Type, Base   string
-	Category           string
+	Element            string
+	Category, Kind     string
 	TypeMod            int
 	NotNull, Generated bool
 }
 
-// A domain over a domain has no type modifier of its own, so the last one met on the way down counts.
-// The modifier of varchar and char counts 4 bytes of header.
+// A domain over a domain has no type modifier of its own, so the last one met on the way down counts; an array
+// has that of its elements. The modifier of varchar and char counts 4 bytes of header.
 const columnQuery = `
 WITH RECURSIVE domain(start, type, typmod, required) AS (
 	SELECT oid, typbasetype, typtypmod, typnotnull FROM pg_catalog.pg_type WHERE typtype = 'd'
 	UNION ALL
 	SELECT d.start, t.typbasetype, CASE WHEN t.typtypmod < 0 THEN d.typmod ELSE t.typtypmod END, d.required OR t.typnotnull
 	  FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.type AND t.typtype = 'd'
+), base AS (
+	SELECT d.* FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.type AND t.typtype <> 'd'
+), type AS (
+	SELECT t.oid, t.typname, t.typcategory, t.typtype, CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END AS typelem,
+	       CASE WHEN n.nspname = 'pg_catalog' OR x.objid IS NOT NULL THEN t.typname::text
+	            ELSE pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) END AS name
+	  FROM pg_catalog.pg_type t
+	  JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+	  LEFT JOIN pg_catalog.pg_depend x
+	       ON x.classid = 'pg_catalog.pg_type'::regclass AND x.objid = t.oid AND x.objsubid = 0 AND x.deptype = 'e'
 )
-SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
-       CASE WHEN n.nspname = 'pg_catalog' OR x.objid IS NOT NULL THEN t.typname::text
-            ELSE pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname) END,
-       t.typcategory::text,
-       CASE WHEN m.typmod < 0 THEN 0 WHEN t.typname IN ('varchar', 'bpchar') THEN m.typmod - 4
-            WHEN t.typname IN ('bit', 'varbit') THEN m.typmod ELSE 0 END,
+SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), t.name, coalesce(e.name, ''),
+       t.typcategory::text, t.typtype::text,
+       CASE WHEN m.typmod < 0 THEN 0 WHEN m.typname IN ('varchar', 'bpchar') THEN m.typmod - 4
+            WHEN m.typname IN ('bit', 'varbit') THEN m.typmod ELSE 0 END,
        a.attnotnull OR coalesce(d.required, false), a.attgenerated <> ''
   FROM pg_catalog.pg_attribute a
   JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'f')
-  LEFT JOIN domain d ON d.start = a.atttypid
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_type b WHERE b.oid = d.type AND b.typtype = 'd')
-  JOIN pg_catalog.pg_type t ON t.oid = coalesce(d.type, a.atttypid)
-  JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-  LEFT JOIN pg_catalog.pg_depend x
-       ON x.classid = 'pg_catalog.pg_type'::regclass AND x.objid = t.oid AND x.objsubid = 0 AND x.deptype = 'e'
- CROSS JOIN LATERAL (SELECT coalesce(d.typmod, a.atttypmod)) m(typmod)
+  LEFT JOIN base d ON d.start = a.atttypid
+  JOIN type t ON t.oid = coalesce(d.type, a.atttypid)
+  LEFT JOIN base de ON de.start = t.typelem
+  LEFT JOIN type e ON e.oid = coalesce(de.type, t.typelem)
+ CROSS JOIN LATERAL (SELECT coalesce(de.typmod, d.typmod, a.atttypmod), coalesce(e.typname, t.typname)) m(typmod, typname)
  WHERE a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attrelid, a.attnum`
 
@@ -127,7 +134,7 @@ func (c *catalog) readColumns(ctx context.Context, conn *pgx.Conn) error {
 	for _, r := range rows {
 		if i, ok := c.index[r.Table]; ok {
 			c.tables[i].Columns = append(c.tables[i].Columns, Column{Name: r.Name, Type: r.Type, Base: r.Base,
-				Category: r.Category[0], TypeMod: r.TypeMod, NotNull: r.NotNull, Generated: r.Generated})
+				Element: r.Element, Category: r.Category[0], Kind: r.Kind[0], TypeMod: r.TypeMod, NotNull: r.NotNull, Generated: r.Generated})
 		}
 	}
 	return err
@@ -170,6 +177,7 @@ type uniqueIndex struct {
 	Columns, Expression []string
 	Predicate           string
 	NullsEqual          bool
+	Exclusion           bool
 }
 
 // indnullsnotdistinct is there from PostgreSQL 15 on. An index with expressions depends on every column that
@@ -188,10 +196,10 @@ SELECT i.indrelid, x.relname,
                                AND d.refclassid = d.classid AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum)
               ORDER BY a.attnum),
        coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), ''),
-       coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false)
+       coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false), i.indisexclusion
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
- WHERE i.indisunique AND NOT x.relispartition
+ WHERE (i.indisunique OR i.indisexclusion) AND NOT x.relispartition
  ORDER BY x.relname COLLATE "C"`
 
 func (c *catalog) readUnique(ctx context.Context, conn *pgx.Conn) error {
@@ -199,7 +207,7 @@ func (c *catalog) readUnique(ctx context.Context, conn *pgx.Conn) error {
 	for _, r := range rows {
 		if i, ok := c.index[r.Table]; ok {
 			c.tables[i].Unique = append(c.tables[i].Unique, UniqueIndex{Name: r.Name, Columns: r.Columns,
-				Expression: r.Expression, Predicate: r.Predicate, NullsEqual: r.NullsEqual})
+				Expression: r.Expression, Predicate: r.Predicate, NullsEqual: r.NullsEqual, Exclusion: r.Exclusion})
 		}
 	}
 	return err

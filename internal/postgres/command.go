@@ -34,6 +34,11 @@ func DumpArgs(spec inventory.Server, dir, snapshot string, jobs int) []string {
 		"--snapshot=" + snapshot, "--file=" + dir, "--dbname=" + Conninfo(spec, spec.Name)}
 }
 
+// SchemaArgs is pg_dump of the schema of a database as its owner, to stdout.
+func SchemaArgs(spec inventory.Server, database string) []string {
+	return []string{tool(spec, "pg_dump"), "--no-password", "--schema-only", "--role=" + spec.Owner, "--dbname=" + Conninfo(spec, database)}
+}
+
 // RestoreArgs is pg_restore of (parts of) the folder dir into database. Objects belong to the inventory's
 // owner; grants are left out, since roles that staging lacks would fail them (Grants applies them one by
 // one); publications and subscriptions too: a staging that subscribes would talk to production.

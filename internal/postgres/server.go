@@ -91,14 +91,14 @@ func (s *Server) config(database, password string) (*pgx.ConnConfig, error) {
 // ignoreEnvironment removes the PG* variables that ParseConfig would silently prefer to nothing: a
 // developer's PGSERVICE must never decide which server is reset. Passwords that the inventory asks for by
 // name are read by findPassword before.
-var ignoreEnvironment = sync.OnceFunc(func() {
+func ignoreEnvironment() {
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, "PG") && name != "PGPASSWORD" {
 			os.Unsetenv(name)
 		}
 	}
-})
+}
 
 // youngTimeouts are those that not every server we meet knows: they came with PostgreSQL 14 and 17.
 const youngTimeouts = `SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout')`

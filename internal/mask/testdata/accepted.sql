@@ -8,7 +8,7 @@ DECLARE
 	rehearsal_in_1 pg_catalog.jsonb; rehearsal_out_1 pg_catalog.jsonb; rehearsal_member_1 pg_catalog.text; rehearsal_list_1 pg_catalog.jsonb[];
 	rehearsal_in_2 pg_catalog.jsonb; rehearsal_out_2 pg_catalog.jsonb; rehearsal_member_2 pg_catalog.text; rehearsal_list_2 pg_catalog.jsonb[];
 	rehearsal_in_3 pg_catalog.jsonb; rehearsal_out_3 pg_catalog.jsonb; rehearsal_member_3 pg_catalog.text; rehearsal_list_3 pg_catalog.jsonb[];
-	rehearsal_text pg_catalog.text;
+	rehearsal_text pg_catalog.text; rehearsal_elements pg_catalog.text[];
 BEGIN
 	IF pg_catalog.length(rehearsal_ipad) IS DISTINCT FROM 64 OR pg_catalog.length(rehearsal_opad) IS DISTINCT FROM 64 THEN
 		RAISE EXCEPTION 'this session has no masking key: rehearsal.ipad or rehearsal.opad is not set';
@@ -171,11 +171,11 @@ BEGIN
 		NEW."email" := 'u' || pg_catalog.encode(pg_catalog.substr(rehearsal_hash, 1, 12), 'hex') || '@masked.invalid';
 	END IF;
 	IF NEW."full_name"::pg_catalog.text COLLATE "C" <> '' THEN
-		rehearsal_hash := pg_catalog.sha256(rehearsal_opad || pg_catalog.sha256(rehearsal_ipad || pg_catalog.convert_to('name:' || NEW."full_name"::pg_catalog.text COLLATE "C", 'UTF8')));
+		rehearsal_hash := pg_catalog.sha256(rehearsal_opad || pg_catalog.sha256(rehearsal_ipad || pg_catalog.convert_to('name:' || pg_catalog.replace(pg_catalog.lower(NEW."full_name"::pg_catalog.text COLLATE "C" COLLATE "C"), ' ', ''), 'UTF8')));
 		NEW."full_name" := (GIVEN)[1 + (pg_catalog.get_byte(rehearsal_hash, 0) * 256 + pg_catalog.get_byte(rehearsal_hash, 1)) % 200] || CASE WHEN pg_catalog.strpos(pg_catalog.btrim(NEW."full_name"::pg_catalog.text COLLATE "C"), ' ') > 0 THEN ' ' || (FAMILY)[1 + (pg_catalog.get_byte(rehearsal_hash, 2) * 256 + pg_catalog.get_byte(rehearsal_hash, 3)) % 200] ELSE '' END;
 	END IF;
 	IF NEW."mobile"::pg_catalog.text COLLATE "C" <> '' THEN
-		rehearsal_hash := pg_catalog.sha256(rehearsal_opad || pg_catalog.sha256(rehearsal_ipad || pg_catalog.convert_to('phone:' || pg_catalog.translate(NEW."mobile"::pg_catalog.text COLLATE "C", ' ()-./', ''), 'UTF8')));
+		rehearsal_hash := pg_catalog.sha256(rehearsal_opad || pg_catalog.sha256(rehearsal_ipad || pg_catalog.convert_to('phone:' || pg_catalog.ltrim(pg_catalog.translate(NEW."mobile"::pg_catalog.text COLLATE "C", ' ()-./', ''), '+0'), 'UTF8')));
 		NEW."mobile" := '+447700900' || pg_catalog.lpad(((pg_catalog.get_byte(rehearsal_hash, 0) * 256 + pg_catalog.get_byte(rehearsal_hash, 1)) % 1000)::pg_catalog.text, 3, '0');
 	END IF;
 	IF NEW."bio"::pg_catalog.text COLLATE "C" <> '' THEN
