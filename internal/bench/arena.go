@@ -1,0 +1,224 @@
+package bench
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"rehearsal/internal/lab"
+	"rehearsal/internal/run"
+)
+
+// seed fills production, update is how a contender masks; the rest is what a team edits for one database.
+//
+//go:embed sql
+var files embed.FS
+
+// database is the name of the database on both sides, and of everything that belongs to it.
+const database = "bench"
+
+// arena is where the contenders meet: a lab, one backup in it, and a staging cluster that each finds as the one before
+// did.
+type arena struct {
+	lab    *lab.Lab
+	dir    string // ours, within the lab's
+	binary string
+	dump   string // the folder that pg_dump made
+}
+
+// bytesPerRow is about what a row costs on disk at the worst: on production, in the dump and its spool, twice on
+// staging while it is masked by UPDATE, and in both WALs.
+const bytesPerRow = 1500
+
+// build makes the arena; it is gone when the target ends.
+func build(ctx context.Context, t *run.Target, o Options) (*arena, error) {
+	a := &arena{dir: filepath.Join(o.Dir, "bench"), binary: o.Binary}
+	return a, t.Steps(ctx,
+		run.Named("lab", func(ctx context.Context, s *run.Step) error { return a.up(ctx, t, s, o) }),
+		run.Named("seed", func(ctx context.Context, s *run.Step) error { return a.seed(ctx, s, o.Rows) }),
+		run.Named("back up", a.backUp),
+	)
+}
+
+func (a *arena) up(ctx context.Context, t *run.Target, s *run.Step, o Options) error {
+	if err := room(o.Rows); err != nil {
+		return err
+	}
+	l, err := lab.Open(o.Dir)
+	if err == nil { // a run that was killed left it
+		err = errors.Join(os.RemoveAll(a.dir), l.Down(ctx))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if a.lab, err = lab.Up(ctx, lab.Options{Dir: o.Dir, Orders: 200}, func(what string) { s.Detail("%s", what) }); err != nil {
+		return err
+	}
+	t.Cleanup("the lab in "+o.Dir, func(ctx context.Context) error {
+		return errors.Join(os.RemoveAll(a.dir), a.lab.Down(ctx))
+	})
+	return a.writeInventory(ctx)
+}
+
+// room refuses a disk that would be full half-way. The lab's hosts live in /tmp.
+func room(rows int) error {
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs("/tmp", &disk); err != nil {
+		return fmt.Errorf("asking for the free disk of /tmp: %w", err)
+	}
+	free, need := int64(disk.Bavail)*int64(disk.Bsize), int64(rows)*bytesPerRow
+	if free < need {
+		return run.Fail(run.Usage, "make room, or take fewer: -rows="+strconv.Itoa(rows/10), "%d rows need about %s in /tmp, which has %s free",
+			rows, run.Bytes(need), run.Bytes(free))
+	}
+	return nil
+}
+
+const databases = `
+databases:
+  bench:
+    production: {host: production, socket: %q, port: %d, name: bench, user: backup_reader,
+      system_identifier: %q, data_directory: %q}
+    backups: {host: backup, path: %q, max_age: 26h}
+    staging: {host: staging, socket: %q, port: %d, name: bench, user: rehearsal, owner: shop, data_directory: %q}
+    sql: sql
+`
+
+// writeInventory writes an inventory with the lab's hosts and the benchmark's database.
+func (a *arena) writeInventory(ctx context.Context) error {
+	if err := os.CopyFS(a.dir, files); err != nil {
+		return fmt.Errorf("copying the benchmark's SQL: %w", err)
+	}
+	text, err := os.ReadFile(a.lab.Inventory())
+	if err != nil {
+		return err
+	}
+	hosts, _, found := strings.Cut(string(text), "\ndatabases:")
+	if !found {
+		return fmt.Errorf("the lab's inventory names no databases")
+	}
+	production, staging, backups := a.lab.Production, a.lab.Staging, a.lab.Path("backup", database)
+	system, err := production.SQL(ctx, "postgres", "select system_identifier from pg_control_system();")
+	if err != nil {
+		return err
+	}
+	own := fmt.Sprintf(databases, production.Socket, production.Port, system, production.Data, backups, staging.Socket, staging.Port, staging.Data)
+	return errors.Join(os.WriteFile(a.inventory(), []byte(hosts+own), 0o600), os.Mkdir(backups, 0o700))
+}
+
+func (a *arena) inventory() string { return filepath.Join(a.dir, "hosts.yaml") }
+
+func (a *arena) seed(ctx context.Context, s *run.Step, rows int) error {
+	script, err := files.ReadFile("sql/seed.sql")
+	if err != nil {
+		return err
+	}
+	c := a.lab.Production
+	if _, err := c.SQL(ctx, "postgres", "create database bench owner shop;"); err != nil {
+		return err
+	}
+	if _, err := c.SQL(ctx, database, fmt.Sprintf("\\set rows %d\n%s", rows, script)); err != nil {
+		return err
+	}
+	size, err := databaseBytes(ctx, c)
+	s.Detail("%d rows, a database of %s", rows, run.Bytes(size))
+	return err
+}
+
+// backUp makes the one backup that every contender restores.
+func (a *arena) backUp(ctx context.Context, s *run.Step) error {
+	result, _, err := a.product(ctx, "backup:create")
+	if err != nil {
+		return err
+	}
+	a.dump = a.lab.Path("backup", database, result.Backup, "dump")
+	var size int64
+	entries, err := os.ReadDir(a.dump)
+	for _, e := range entries {
+		info, statErr := e.Info()
+		if statErr != nil {
+			return statErr
+		}
+		size += info.Size()
+	}
+	s.Detail("a dump of %s", run.Bytes(size))
+	return err
+}
+
+// result is what we read of the JSON object of a target.
+type result struct {
+	Seconds float64 `json:"seconds"`
+	Steps   []step  `json:"steps"`
+	Backup  string  `json:"backup"`
+	Error   *struct{ Message, Hint string }
+}
+
+type step struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// product runs a target of ours as its users do, on the arena's inventory.
+func (a *arena) product(ctx context.Context, target string) (r result, u usage, err error) {
+	cmd := exec.CommandContext(ctx, a.binary, target)
+	cmd.Env = append(environ(), "REHEARSAL_INVENTORY="+a.inventory(), "REHEARSAL_FORMAT=json")
+	out, u, err := finish(cmd)
+	if ctx.Err() != nil { // it was killed: it has nothing to say, and its hosts go with the lab
+		return r, u, context.Cause(ctx)
+	}
+	if jsonErr := json.Unmarshal(out, &r); jsonErr != nil {
+		return r, u, errors.Join(fmt.Errorf("%s printed no JSON object: %w", target, jsonErr), err)
+	}
+	if r.Error != nil {
+		code := run.Unexpected
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			code = run.Code(exit.ExitCode())
+		}
+		return r, u, run.Fail(code, r.Error.Hint, "%s: %s", target, r.Error.Message)
+	}
+	return r, u, err
+}
+
+// environ is ours without what would lead libpq elsewhere.
+func environ() []string {
+	var kept []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "PG") {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// tool runs one of PostgreSQL's programs against the staging database, as its owner.
+func (a *arena) tool(ctx context.Context, name string, args ...string) (usage, error) {
+	c := a.lab.Staging
+	args = append([]string{"-h", c.Socket, "-p", strconv.Itoa(c.Port), "-U", "shop", "-d", database}, args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.Bin, name), args...)
+	cmd.Env = environ()
+	_, u, err := finish(cmd)
+	return u, err
+}
+
+// clear drops what a contender left on staging, and makes an empty database for those that expect one. After the
+// checkpoint every contender finds clean buffers and a WAL that is as far from the next checkpoint.
+func (a *arena) clear(ctx context.Context, empty bool) error {
+	var sql strings.Builder
+	for _, suffix := range []string{"", "_previous", "_incoming", "_discarded"} {
+		fmt.Fprintf(&sql, "drop database if exists %s%s with (force);\n", database, suffix)
+	}
+	if empty {
+		sql.WriteString("create database bench owner shop;\n")
+	}
+	_, err := a.lab.Staging.SQL(ctx, "postgres", "set client_min_messages = error;\n"+sql.String()+"checkpoint;\n")
+	return err
+}

@@ -1,0 +1,132 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"rehearsal/internal/run"
+)
+
+// contender is one way to fill staging from the backup.
+type contender struct {
+	name  string
+	what  string // a sentence for who reads the report
+	empty bool   // it expects an empty database, which is made before its time begins
+	fill  func(ctx context.Context, a *arena) (sample, error)
+}
+
+// The figures of the contenders, by the names that tables and JSON have for them.
+const (
+	plain       = "pg_restore -j2"
+	updated     = "pg_restore -j2, then UPDATE"
+	masked      = "staging:reset"
+	maskedLoad  = "staging:reset, masked load and post-data"
+	maskedProof = "staging:reset, with proof"
+	maskedWhole = "staging:reset, whole target"
+)
+
+var contenders = []contender{
+	{plain, "restores the dump's folder from this disk, raw: no network, no mask, no check. The floor.", true, restorePlainly},
+	{masked, "reads the same files over SSH, checks every one's sha256, masks in flight, counts, proves, swaps.", false, resetStaging},
+	{updated, "restores raw data, then masks the same columns by one UPDATE a table, as teams do it. Dead rows and WAL keep the raw values.", true, restoreAndUpdate},
+}
+
+// figures are all that is timed, in the order of the report.
+var figures = []struct{ name, contender string }{
+	{plain, plain}, {maskedLoad, masked}, {maskedProof, masked}, {maskedWhole, masked}, {updated, updated},
+}
+
+// ratios are what the report compares; limit is the figure to reach, 0 where there is none.
+var ratios = []struct {
+	of, to string
+	limit  float64
+}{
+	{maskedLoad, plain, 1.25},
+	{maskedProof, plain, 1.5},
+	{updated, plain, 0},
+	{maskedLoad, updated, 0},
+	{maskedProof, updated, 0},
+}
+
+func restorePlainly(ctx context.Context, a *arena) (sample, error) {
+	u, err := a.tool(ctx, "pg_restore", "-j2", "--no-owner", "--exit-on-error", a.dump)
+	return sample{seconds: map[string]float64{plain: u.wall.Seconds()}, client: u.cpu}, err
+}
+
+func restoreAndUpdate(ctx context.Context, a *arena) (sample, error) {
+	restore, err := a.tool(ctx, "pg_restore", "-j2", "--no-owner", "--exit-on-error", a.dump)
+	if err != nil {
+		return sample{}, err
+	}
+	update, err := a.tool(ctx, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", filepath.Join(a.dir, "sql", "update.sql"))
+	return sample{seconds: map[string]float64{updated: (restore.wall + update.wall).Seconds()}, client: restore.cpu + update.cpu}, err
+}
+
+func resetStaging(ctx context.Context, a *arena) (sample, error) {
+	r, u, err := a.product(ctx, "staging:reset")
+	if err != nil {
+		return sample{}, err
+	}
+	load, proof, err := phases(r.Steps)
+	s := sample{client: u.cpu, rss: u.rss, steps: r.Steps}
+	s.seconds = map[string]float64{maskedLoad: load, maskedProof: load + proof, maskedWhole: u.wall.Seconds()}
+	return s, err
+}
+
+// The steps of a reset that do what pg_restore does, and those that belong to neither load nor proof: before it to find
+// out whether it can work, after it to make the copy a staging. What is left over proves, also what is not known here:
+// so no step escapes the comparison by a new name.
+var (
+	loading = []string{"empty tables", "load and mask", "sequences", "indexes and constraints"}
+	neither = []string{"connect", "choose the backup", "check staging", "rehearse the schema", "try the queries",
+		"grants and statistics", "accounts", "neutralize", "checks", "newest events", "swap", "record the rehearsal"}
+)
+
+// phases sums up the seconds of a reset's steps. A step of loading that is missing is an error: the rest would look
+// fast.
+func phases(steps []step) (load, proof float64, err error) {
+	missing, proofs := slices.Clone(loading), 0
+	for _, s := range steps {
+		switch {
+		case slices.Contains(loading, s.Name):
+			load += s.Seconds
+			missing = slices.DeleteFunc(missing, func(name string) bool { return name == s.Name })
+		case !slices.Contains(neither, s.Name):
+			proof += s.Seconds
+			proofs++
+		}
+	}
+	if len(missing) > 0 || proofs == 0 {
+		return 0, 0, run.Fail(run.Incomplete, "contender.go lists the steps", "staging:reset reports %d steps of proof, and no step %q", proofs, missing)
+	}
+	return load, proof, nil
+}
+
+// measure runs a contender once.
+func (a *arena) measure(ctx context.Context, t *run.Target, name string, c contender) (s sample, err error) {
+	err = t.Step(ctx, name, func(ctx context.Context, step *run.Step) error {
+		if err := a.clear(ctx, c.empty); err != nil {
+			return err
+		}
+		before, err := a.read(ctx)
+		if err != nil {
+			return err
+		}
+		if s, err = c.fill(ctx, a); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		after, err := a.read(ctx)
+		if err != nil {
+			return err
+		}
+		s.spend(before, after)
+		if s.size, err = databaseBytes(ctx, a.lab.Staging); err != nil {
+			return err
+		}
+		step.Detail("%s", s.summary(c.name))
+		return a.clear(ctx, false)
+	})
+	return s, err
+}

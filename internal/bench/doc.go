@@ -1,0 +1,5 @@
+// Package bench measures what a masked and proven reset of staging costs, against the plain tools that people use
+// today, on a lab of its own. It promises a comparison, not a number: the contenders take turns, several rounds, and
+// what is reported is medians with the lowest and the highest, and ratios within a round. The product runs as its
+// users run it, as a process of its own whose JSON is read. It never touches anything but its lab, which goes with it.
+package bench

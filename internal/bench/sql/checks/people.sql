@@ -1,0 +1,2 @@
+-- every address has the form of one
+select id from public.people where email !~ '^[^@[:space:]]+@[^@[:space:]]+$';

@@ -1,0 +1,2 @@
+-- Nothing here acts on the world outside.
+select;
