@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,9 @@ type TOC struct {
 	CreatedAt     time.Time
 	ServerVersion string // of the source, e.g. "15.18 (Debian …)"
 	DumpVersion   string // of pg_dump
+	Compression   string // of the rows: "gzip", "lz4", "zstd" or "" for none; of a folder the files' suffixes tell
 	Entries       []Entry
+	intSize       int // bytes of an integer in the archive
 	Size          int // bytes of the header and the entries; in a file of -Fc the data begins behind them
 }
 
@@ -105,15 +108,25 @@ func (r *tocReader) head() *TOC {
 	if r.intSize < 1 || r.intSize > 8 || r.offsetSize < 1 || r.offsetSize > 8 {
 		panic(tocError{errTOC})
 	}
-	toc := &TOC{Kind: r.kind()}
+	toc := &TOC{Kind: r.kind(), intSize: r.intSize}
 	if r.version >= 115 {
-		r.byte() // compression algorithm
-	} else {
-		r.int() // compression level
+		toc.Compression = r.compression()
+	} else if r.int() != 0 { // the level
+		toc.Compression = "gzip"
 	}
 	toc.CreatedAt = r.time()
 	toc.Database, toc.ServerVersion, toc.DumpVersion = r.string(), r.string(), r.string()
 	return toc
+}
+
+// compression reads the algorithm, a pg_compress_algorithm of compression.h.
+func (r *tocReader) compression() string {
+	names := []string{"", "gzip", "lz4", "zstd"}
+	n := int(r.byte())
+	if n >= len(names) {
+		panic(tocError{fmt.Errorf("%w: there is no compression %d", errTOC, n)})
+	}
+	return names[n]
 }
 
 // kind reads the format, an ArchiveFormat of pg_backup.h. A folder's toc.dat is written as that of a tar archive, which
@@ -246,8 +259,11 @@ func (t *TOC) Session() []string {
 }
 
 // LargeObjects says whether the archive holds large objects.
-func (t *TOC) LargeObjects() bool {
-	return len(t.all("BLOBS")) > 0 || len(t.all("BLOB")) > 0 || len(t.all("BLOB METADATA")) > 0
+func (t *TOC) LargeObjects() bool { return slices.ContainsFunc(t.Entries, Entry.LargeObject) }
+
+// LargeObject says whether the entry is one of large objects, or a comment, grant or label on one.
+func (e Entry) LargeObject() bool {
+	return strings.HasPrefix(e.Desc, "BLOB") || strings.HasPrefix(e.Tag, "LARGE OBJECT") && slices.Contains([]string{"ACL", "COMMENT", "SECURITY LABEL"}, e.Desc)
 }
 
 // Sequences returns the entries that set sequences to their last values.
@@ -300,6 +316,48 @@ func List(entries []Entry) string {
 		b.WriteString(strconv.Itoa(e.ID) + ";\n")
 	}
 	return b.String()
+}
+
+// Columns returns the columns of the entry's COPY, in its order.
+func (e Entry) Columns() (columns []string, err error) {
+	rest, ok := strings.CutPrefix(e.Copy, "COPY ")
+	for _, sign := range []string{".", " ("} { // schema and table
+		if ok {
+			_, rest = cutIdent(rest)
+			rest, ok = strings.CutPrefix(rest, sign)
+		}
+	}
+	for ok {
+		var name string
+		name, rest = cutIdent(rest)
+		columns = append(columns, name)
+		if strings.HasPrefix(rest, ") FROM stdin") {
+			return columns, nil
+		}
+		rest, ok = strings.CutPrefix(rest, ", ")
+	}
+	return nil, fmt.Errorf("%s %s has an unknown COPY: %q", e.Desc, e.Tag, e.Copy)
+}
+
+// cutIdent cuts the identifier off the front of an SQL text.
+func cutIdent(sql string) (name, rest string) {
+	if quoted, ok := strings.CutPrefix(sql, `"`); ok {
+		for i := 0; i < len(quoted); i++ {
+			switch {
+			case quoted[i] != '"':
+			case strings.HasPrefix(quoted[i:], `""`):
+				i++
+			default:
+				return strings.ReplaceAll(quoted[:i], `""`, `"`), quoted[i+1:]
+			}
+		}
+		return quoted, ""
+	}
+	end := strings.IndexAny(sql, ".,() ;")
+	if end < 0 {
+		return sql, ""
+	}
+	return sql[:end], sql[end:]
 }
 
 // Extension returns the extension that the entry creates or comments on.

@@ -124,6 +124,9 @@ func (c *creation) count(ctx context.Context, s *run.Step) (err error) {
 	}
 	m.CreatedAt = m.CreatedAt.UTC()
 	m.Format, m.ID, m.Database = archive.Format, m.CreatedAt.Format(archive.IDLayout), c.db.Name
+	if slices.ContainsFunc(c.backups, func(b archive.Backup) bool { return b.ID == m.ID }) { // of this very second
+		return c.countLater(ctx, s)
+	}
 	m.Source = archive.Source{Host: c.production.Host.Name(), SystemIdentifier: c.id.SystemIdentifier, ServerVersion: c.id.ServerVersion,
 		DataDirectory: c.id.DataDirectory, StartedAt: c.id.StartedAt, LSN: c.id.LSN}
 	tables, err := postgres.Schema(ctx, c.conn)
@@ -145,6 +148,19 @@ func (c *creation) count(ctx context.Context, s *run.Step) (err error) {
 	c.suspect()
 	s.Detail("%d rows in %d tables", m.Rows(), len(m.Tables))
 	return nil
+}
+
+// countLater counts once more when the second is over: an ID is a second, and there is a backup of this one.
+func (c *creation) countLater(ctx context.Context, s *run.Step) error {
+	if err := c.tx.Rollback(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(time.Second):
+		return c.count(ctx, s)
+	}
 }
 
 // refuseEmpty refuses a database that holds nothing.

@@ -71,12 +71,16 @@ func (v *verification) verify(ctx context.Context) error {
 		return err
 	}
 	v.merge(tables)
-	v.Target.Set("proof", proof)
 	v.Target.Set("tables", v.rows())
 	if err := v.everyTable(); err != nil {
 		return err
 	}
 	if err := r.Finish(ctx); err != nil {
+		return err
+	}
+	proof.Searched, err = r.Search(ctx, nil)
+	v.Target.Set("proof", proof)
+	if err != nil {
 		return err
 	}
 	err = v.Target.Steps(ctx,

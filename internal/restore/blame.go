@@ -8,7 +8,7 @@ import (
 	"rehearsal/internal/run"
 )
 
-var brokenConstraint = regexp.MustCompile(`could not create unique index "(.+)"|violates foreign key constraint "(.+)"`)
+var brokenConstraint = regexp.MustCompile(`could not create (?:unique index|exclusion constraint) "(.+)"|violates foreign key constraint "(.+)"`)
 
 // blame turns the failure of a unique index or foreign key over columns that no mask has touched into run.Unfit: the rows
 // are as they were on production, whose own index or constraint must have let them through. A heap that two servers

@@ -178,7 +178,11 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 		failed := fmt.Sprintf("%s/%d.failed", r.dir, t.entry.ID)
 		cmd.Script, cmd.Args = feed, append([]string{failed, unpack + " -dc", r.patient()}, cmd.Args...)
 	}
-	return r.load(ctx, t, cmd, progress)
+	tap, err := r.tapTable(t)
+	if err != nil {
+		return err
+	}
+	return r.load(ctx, t, cmd, tap, progress)
 }
 
 // loadArchive streams a whole file of pg_dump -Fc through pg_restore into psql on staging: one table after the other, as
@@ -204,7 +208,11 @@ func (r *Restore) loadArchive(ctx context.Context, s *run.Step) error {
 	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", r.readArchive(list), r.patient()}, cmd.Args...)
 	file := r.Backup.Manifest.Files[0]
 	s.Expect(file.Bytes)
-	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, s.Add)
+	tap, err := r.tapArchive()
+	if err != nil {
+		return err
+	}
+	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, tap, s.Add)
 }
 
 // readArchive is the command that reads an archive from stdin and writes the rows of the entries in list as SQL.
@@ -214,7 +222,7 @@ func (r *Restore) readArchive(list string) string {
 
 // load streams one file from the backup host into a command on staging. Where both ends fail, the backup's damage is
 // the cause and the other the consequence, so a failed load still reads the file to its end.
-func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, progress func(int64)) error {
+func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, beside *tap, progress func(int64)) error {
 	pr, pw := io.Pipe()
 	cmd.Stdin = pr
 	loadCtx, stop := context.WithCancel(ctx)
@@ -223,7 +231,7 @@ func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, progress fun
 	defer stopCopy()
 	copied := make(chan error, 1)
 	go func() {
-		err := r.Archive.Copy(copyCtx, &untilClosed{w: pw}, r.Backup, t.file.Name, progress)
+		err := r.copyThrough(copyCtx, &untilClosed{w: pw}, beside, t.file.Name, progress)
 		if err != nil {
 			stop() // before the end of the stream is seen: what arrived must not count as a table
 		}

@@ -2,7 +2,9 @@ package restore
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +25,27 @@ type Proof struct {
 	Proven   int      `json:"proven_columns"`      // masked columns whose every value satisfies the verb's predicate
 	Unproven []string `json:"unproven,omitempty"`  // columns of verb sql, which has no predicate
 	Skipped  []string `json:"truncated,omitempty"` // tables that were not read
+
+	Searched
+}
+
+// Lines says the proof in sentences that somebody who never saw a database can file.
+func (p Proof) Lines() []string {
+	lines := []string{
+		fmt.Sprintf("%d rows in %d tables were counted", p.Rows, p.Tables),
+		fmt.Sprintf("%d columns were masked on their way; of %d every value was checked to be a masked one", p.Masked, p.Proven),
+	}
+	if len(p.Unproven) > 0 {
+		lines = append(lines, "by an expression of their own, which nothing but the search below proves: "+strings.Join(p.Unproven, ", "))
+	}
+	lines = append(lines,
+		fmt.Sprintf("%d real values of %d columns were searched for in all rows, views and the schema's text (%s): none was found", p.Canaries, p.Columns, run.Bytes(p.Bytes)),
+		"no e-mail address but those of accounts.yaml and .invalid, and no card or IBAN in a masked column",
+		fmt.Sprintf("the columns that are kept in %d tables with masked ones are what the backup holds", p.Compared))
+	if len(p.Skipped) > 0 {
+		lines = append(lines, "never loaded: "+strings.Join(p.Skipped, ", "))
+	}
+	return lines
 }
 
 // TableResult is one table of the new database.

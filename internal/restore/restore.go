@@ -31,9 +31,10 @@ type Restore struct {
 	Plan         *mask.Plan // after Rehearse: what happens to every table
 	MissingRoles []string   // after Finish: roles of the backup's grants that staging lacks
 
-	toc  *archive.TOC
-	dir  string // on staging: toc.dat and lists; never rows
-	list string // the file in dir of what is restored; empty: everything
+	toc     *archive.TOC
+	dir     string // on staging: toc.dat and lists; never rows
+	samples samples
+	list    string // the file in dir of what is restored; empty: everything
 }
 
 // Rehearse restores the backup's whole schema without rows and checks the rules against it. It fails with
@@ -100,9 +101,8 @@ func (r *Restore) readTOC(ctx context.Context) (err error) {
 	if r.toc, text, err = r.Archive.TOC(ctx, r.Backup); err != nil {
 		return err
 	}
-	if r.toc.LargeObjects() {
-		return run.Fail(run.Unclean, "move them into a bytea column, which columns.yaml can classify",
-			"backup %s holds large objects, which no rule can mask", r.Backup.ID)
+	if err := r.allowLargeObjects(); err != nil {
+		return err
 	}
 	if err := r.compareFiles(); err != nil {
 		return err
@@ -120,6 +120,23 @@ func (r *Restore) readTOC(ctx context.Context) (err error) {
 	return r.Staging.Host.WriteFile(ctx, r.dir+"/toc.dat", text)
 }
 
+// allowLargeObjects refuses a backup with large objects, which nothing can mask, unless the rules drop them.
+func (r *Restore) allowLargeObjects() error {
+	if !r.toc.LargeObjects() {
+		return nil
+	}
+	switch verb, _ := r.Rules.LargeObjects(); verb {
+	case "drop":
+		r.Target.Warn("large objects are left out, as columns.yaml says; columns that refer to them do not")
+		return nil
+	case "keep":
+		return run.Fail(run.Unclean, "write large_objects: drop; or move them into a bytea column, which can be classified",
+			"columns.yaml keeps large objects, but nothing can prove what is in those of backup %s", r.Backup.ID)
+	}
+	return run.Fail(run.Unclean, "write into columns.yaml: large_objects: drop; or move them into a bytea column, which can be classified",
+		"backup %s holds large objects, which no rule can mask", r.Backup.ID)
+}
+
 // schemaOnly is what pg_restore is told to read where no rows are wanted.
 func (r *Restore) schemaOnly() string {
 	if r.toc.Kind == archive.Custom {
@@ -133,10 +150,13 @@ func (r *Restore) schemaOnly() string {
 var administrators = []string{"amcheck", "pageinspect", "pg_buffercache", "pg_freespacemap", "pg_stat_statements", "pg_visibility",
 	"pg_walinspect", "pgrowlocks", "pgstattuple"}
 
-// leaveOut writes the list of what is restored, where something is left out: administrators' extensions.
+// leaveOut writes the list of what is restored, where something is left out: administrators' extensions, large objects.
 func (r *Restore) leaveOut(ctx context.Context) error {
 	var left []string
 	entries := slices.DeleteFunc(slices.Clone(r.toc.Entries), func(e archive.Entry) bool {
+		if e.LargeObject() {
+			return true
+		}
 		name, ok := e.Extension()
 		ok = ok && slices.Contains(administrators, name)
 		if ok && e.Desc == "EXTENSION" {
@@ -144,10 +164,12 @@ func (r *Restore) leaveOut(ctx context.Context) error {
 		}
 		return ok
 	})
-	if left == nil {
+	if len(entries) == len(r.toc.Entries) {
 		return nil
 	}
-	r.Target.Warn("extensions for administrators are left out on %s: %s", r.Staging.Host.Name(), strings.Join(left, ", "))
+	if left != nil {
+		r.Target.Warn("extensions for administrators are left out on %s: %s", r.Staging.Host.Name(), strings.Join(left, ", "))
+	}
 	r.list = r.dir + "/objects.list"
 	return r.Staging.Host.WriteFile(ctx, r.list, []byte(archive.List(entries)))
 }

@@ -71,6 +71,9 @@ func (s *Step) Expect(bytes int64) { s.expected.Store(bytes) }
 // Add counts bytes as done.
 func (s *Step) Add(bytes int64) { s.bytes.Add(bytes) }
 
+// Bytes is what Add has counted.
+func (s *Step) Bytes() int64 { return s.bytes.Load() }
+
 // Count says how many things of a kind are done, shown as "tables 12/40".
 func (s *Step) Count(done, total int, unit string) {
 	s.mu.Lock()

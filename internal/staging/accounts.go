@@ -48,6 +48,14 @@ func (s *stage) promote(ctx context.Context, database string, step *run.Step) er
 	return nil
 }
 
+// people are the addresses and names of accounts.yaml, which are production's as well.
+func (s *stage) people() (values []string) {
+	for _, a := range s.accounts {
+		values = append(values, a.Email, a.Name)
+	}
+	return values
+}
+
 // accountsTable is the temporary table that accounts.sql reads. password is a hash, or empty.
 func accountsTable(accounts []inventory.Account, key mask.Key, password string) string {
 	hash := "NULL"

@@ -57,8 +57,13 @@ func (s *stage) reset(ctx context.Context, r *restore.Restore) error {
 		return err
 	}
 	s.Target.Set("tables", tables)
-	s.Target.Set("proof", proof)
 	if err := r.Finish(ctx); err != nil {
+		return err
+	}
+	proof.Searched, err = r.Search(ctx, s.people())
+	s.proof = proof
+	s.Target.Set("proof", proof)
+	if err != nil {
 		return err
 	}
 	return s.Target.Steps(ctx,
@@ -140,6 +145,10 @@ func (s *stage) show(r *restore.Restore) {
 	if len(r.MissingRoles) > 0 {
 		s.Target.Set("missing_roles", r.MissingRoles)
 		s.Target.Warn("roles of the backup that %s lacks, their grants are left out: %v", s.Staging.Host.Name(), r.MissingRoles)
+	}
+	s.Target.Printf("\nproof that nothing sensitive is on staging\n")
+	for _, line := range s.proof.Lines() {
+		s.Target.Printf("  %s\n", line)
 	}
 	s.showAccounts()
 	s.Target.Printf("\nnewest events in backup %s\n", s.Backup.ID)

@@ -5,6 +5,7 @@ import (
 
 	"rehearsal/internal/drill"
 	"rehearsal/internal/inventory"
+	"rehearsal/internal/restore"
 	"rehearsal/internal/run"
 )
 
@@ -16,6 +17,7 @@ type stage struct {
 
 	swapped bool // the new database is in use
 	outcome outcome
+	proof   restore.Proof
 }
 
 func newStage(t *run.Target, db *inventory.Database, accounts []inventory.Account, name string) *stage {

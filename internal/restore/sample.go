@@ -1,0 +1,173 @@
+package restore
+
+import (
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"sync"
+
+	"rehearsal/internal/archive"
+	"rehearsal/internal/canary"
+	"rehearsal/internal/mask"
+	"rehearsal/internal/postgres"
+	"rehearsal/internal/run"
+)
+
+// samples are the samplers of the tables with masked columns, by the tables' names. They see the rows while those pass
+// through this machine; what they keep is in its memory only.
+type samples struct {
+	mu     sync.Mutex
+	tables map[string]*canary.Sampler
+}
+
+// all returns every sampler, settled.
+func (s *samples) all() (samplers []*canary.Sampler) {
+	for _, sampler := range s.tables {
+		_ = sampler.Close() // nothing can fail
+		samplers = append(samplers, sampler)
+	}
+	return samplers
+}
+
+// sampler makes the sampler for an entry's rows; nil where no column of its table is masked.
+func (r *Restore) sampler(e archive.Entry) (*canary.Sampler, error) {
+	name := postgres.Qualify(e.Namespace, e.Tag)
+	i := slices.IndexFunc(r.Plan.Tables, func(t mask.Table) bool { return t.Qualified() == name })
+	if i < 0 || len(r.Plan.Tables[i].Masked) == 0 {
+		return nil, nil
+	}
+	names, err := e.Columns()
+	if err != nil {
+		return nil, run.Fail(run.Unfit, "make a new backup: mage backup:create", "backup %s: %w", r.Backup.ID, err)
+	}
+	columns, err := watched(r.Plan.Tables[i], names)
+	if err != nil {
+		return nil, err
+	}
+	s := canary.NewSampler(name, columns)
+	r.samples.mu.Lock()
+	defer r.samples.mu.Unlock()
+	if r.samples.tables == nil {
+		r.samples.tables = map[string]*canary.Sampler{}
+	}
+	r.samples.tables[name] = s
+	return s, nil
+}
+
+// watched describes columns of a table to a sampler or scanner, in the order of names.
+func watched(t mask.Table, names []string) ([]canary.Column, error) {
+	var columns []canary.Column
+	for _, name := range names {
+		i := slices.IndexFunc(t.Columns, func(c postgres.Column) bool { return c.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("the rows of %s have a column %q, which the table has not", t.Qualified(), name)
+		}
+		c := t.Columns[i]
+		column := canary.Column{Name: name, Base: c.Base, Category: c.Category}
+		if m := slices.IndexFunc(t.Masked, func(m mask.Column) bool { return m.Name == name }); m >= 0 {
+			column.Masked, column.Path = true, t.Masked[m].Path
+		} else {
+			column.Compare = len(t.Masked) > 0 && !c.Generated && comparable(c)
+		}
+		columns = append(columns, column)
+	}
+	return columns, nil
+}
+
+// inconstant are types whose text depends on settings of the server that a dump does not carry, as its TimeZone or
+// lc_monetary: it may differ though the value is the same. (A timestamptz is compared as a moment.)
+var inconstant = []string{"timetz", "tstzrange", "tstzmultirange", "money", "xml"}
+
+// comparable says whether a value has the same text on both servers.
+func comparable(c postgres.Column) bool {
+	switch c.Category {
+	case 'N', 'S', 'B', 'D', 'E', 'I', 'T', 'V':
+		return !slices.Contains(inconstant, c.Base)
+	case 'U':
+		return slices.Contains([]string{"uuid", "bytea", "json", "jsonb", "macaddr", "macaddr8", "pg_lsn"}, c.Base)
+	}
+	return false
+}
+
+// tap is a writer beside a stream: what passes is unpacked into a sampler, and never slows or breaks the stream but by
+// the time that takes.
+type tap struct {
+	*io.PipeWriter
+	done chan error
+}
+
+// open lets a sampler read what read gives it of the packed stream.
+func open(read func(packed io.Reader) error) *tap {
+	pr, pw := io.Pipe()
+	t := &tap{pw, make(chan error, 1)}
+	go func() {
+		err := read(pr)
+		_, _ = io.Copy(io.Discard, pr)
+		t.done <- err
+	}()
+	return t
+}
+
+// close ends the stream and says whether everything was seen.
+func (t *tap) close() error {
+	_ = t.PipeWriter.Close()
+	return <-t.done
+}
+
+// tapTable samples one table's file; nil where nothing of it is masked.
+func (r *Restore) tapTable(s stream) (*tap, error) {
+	sampler, err := r.sampler(s.entry)
+	if sampler == nil || err != nil {
+		return nil, err
+	}
+	switch path.Ext(s.file.Name) {
+	case ".gz":
+		return open(func(packed io.Reader) error {
+			rows, err := gzip.NewReader(packed)
+			if err == nil {
+				_, err = io.Copy(sampler, rows)
+			}
+			return err
+		}), nil
+	case ".dat":
+		return open(func(rows io.Reader) error { _, err := io.Copy(sampler, rows); return err }), nil
+	}
+	return nil, run.Fail(run.Incomplete, "make the dump with gzip: pg_dump --compress=gzip", "nothing can be sampled of %s: its compression is not known here", s.file.Name)
+}
+
+// tapArchive samples the masked tables in a file of pg_dump -Fc.
+func (r *Restore) tapArchive() (*tap, error) {
+	samplers := map[int]*canary.Sampler{}
+	for _, e := range r.toc.Data() {
+		s, err := r.sampler(e)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			samplers[e.ID] = s
+		}
+	}
+	return open(func(file io.Reader) error {
+		return r.toc.Blocks(file, func(entry int) io.Writer {
+			if s := samplers[entry]; s != nil {
+				return s
+			}
+			return nil
+		})
+	}), nil
+}
+
+// copyThrough streams a file of the backup to w and, where there is one, to the tap.
+func (r *Restore) copyThrough(ctx context.Context, w io.Writer, t *tap, file string, progress func(int64)) error {
+	if t == nil {
+		return r.Archive.Copy(ctx, w, r.Backup, file, progress)
+	}
+	err := r.Archive.Copy(ctx, io.MultiWriter(w, t), r.Backup, file, progress)
+	if seen := t.close(); err == nil && seen != nil {
+		err = run.Fail(run.Unfit, "make a new backup: mage backup:create", "backup %s: nothing can be sampled of %s: %w", r.Backup.ID, file, seen)
+	}
+	return err
+}
