@@ -31,9 +31,16 @@ type Finding struct {
 
 func (f Finding) String() string {
 	if f.Kind == Canary {
-		return fmt.Sprintf("%s: %d times a value of %s (%d different)", f.Where, f.Count, f.From, f.Values)
+		return fmt.Sprintf("%s: a value of %s, %s (%d different)", f.Where, f.From, times(f.Count), f.Values)
 	}
-	return fmt.Sprintf("%s: %s, %d times", f.Where, f.Kind, f.Count)
+	return fmt.Sprintf("%s: %s, %s", f.Where, f.Kind, times(f.Count))
+}
+
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 // Scanner searches the text of a database for canaries. Its Streams may be used side by side.
