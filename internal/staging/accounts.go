@@ -56,18 +56,16 @@ func (s *stage) people() (values []string) {
 	return values
 }
 
-// accountsTable is the temporary table that accounts.sql reads. password is a hash, or empty.
+// accountsTable is the temporary table that accounts.sql reads, and the setting with a password's hash, which may be
+// empty.
 func accountsTable(accounts []inventory.Account, key mask.Key, password string) string {
-	hash := "NULL"
-	if password != "" {
-		hash = postgres.Literal(password)
-	}
 	var rows []string
 	for _, a := range accounts {
-		rows = append(rows, fmt.Sprintf("(%s, %s, %s, %s, %s)", postgres.Literal(a.Email), postgres.Literal(key.Email(a.Email)),
-			postgres.Literal(a.Name), postgres.Literal(a.Role), hash))
+		rows = append(rows, fmt.Sprintf("(%s, %s, %s, %s)", postgres.Literal(a.Email), postgres.Literal(key.Email(a.Email)),
+			postgres.Literal(a.Name), postgres.Literal(a.Role)))
 	}
-	return "CREATE TEMPORARY TABLE rehearsal_accounts (email text, masked_email text, name text, role text, password_hash text);\n" +
+	return "SET rehearsal.password_hash = " + postgres.Literal(password) + ";\n" +
+		"CREATE TEMPORARY TABLE rehearsal_accounts (email text, masked_email text, name text, role text);\n" +
 		"INSERT INTO rehearsal_accounts VALUES " + strings.Join(rows, ",\n") + ";\n"
 }
 
@@ -82,7 +80,7 @@ func hashPassword() (string, error) {
 		return "", nil
 	}
 	if len(password) < 12 {
-		return "", run.Fail(run.Usage, "set a longer one, or unset it: accounts.sql then sees NULL in password_hash", "%s is shorter than 12 bytes", PasswordVariable)
+		return "", run.Fail(run.Usage, "set a longer one, or unset it", "%s is shorter than 12 bytes", PasswordVariable)
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if errors.Is(err, bcrypt.ErrPasswordTooLong) {

@@ -1,9 +1,9 @@
 -- Who of accounts.yaml is admin on staging.
 --
 -- Everybody has been masked by now, colleagues too. The temporary table
--- rehearsal_accounts (email, masked_email, name, role, password_hash) holds one row for each person of accounts.yaml; by
--- the masked address we find the row that is theirs and give it back the real one. password_hash is bcrypt's of the
--- password in REHEARSAL_STAFF_PASSWORD, the same for all, and NULL where that is not set.
+-- rehearsal_accounts (email, masked_email, name, role) holds one row for each person of accounts.yaml; by the
+-- masked address we find the row that is theirs and give it back the real one. The setting rehearsal.password_hash is
+-- bcrypt's hash of the password in REHEARSAL_STAFF_PASSWORD, the same for all; empty where that is not set.
 --
 -- Returns (email, outcome): promoted or created. Who is in neither is reported as missing, and if nobody is in
 -- any, the reset fails. Runs as the database's owner, in one transaction, before staging is swapped.
@@ -13,7 +13,8 @@ update public.staff set is_admin = false;
 
 with promoted as (
     update public.staff s
-       set email = a.email, name = a.name, is_admin = true, password_hash = coalesce(a.password_hash, '')
+       set email = a.email, name = a.name, is_admin = true,
+           password_hash = coalesce(nullif(current_setting('rehearsal.password_hash', true), ''), s.password_hash)
       from rehearsal_accounts a
      where s.email in (a.masked_email, a.email)
  returning a.email
@@ -21,7 +22,7 @@ with promoted as (
     -- Both parts see the table as it was before, so nobody is promoted and created.
     -- No password fits an empty hash: without one people sign in by single sign-on, or ask for a new password.
     insert into public.staff (email, name, role, is_admin, password_hash)
-    select a.email, a.name, a.role::public.staff_role, true, coalesce(a.password_hash, '')
+    select a.email, a.name, a.role::public.staff_role, true, coalesce(current_setting('rehearsal.password_hash', true), '')
       from rehearsal_accounts a
      where not exists (select from public.staff s where s.email in (a.masked_email, a.email))
  returning email
