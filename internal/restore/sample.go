@@ -167,7 +167,7 @@ func (r *Restore) copyThrough(ctx context.Context, w io.Writer, t *tap, file str
 	}
 	err := r.Archive.Copy(ctx, io.MultiWriter(w, t), r.Backup, file, progress)
 	if seen := t.close(); err == nil && seen != nil {
-		err = run.Fail(run.Unfit, "make a new backup: mage backup:create", "backup %s: nothing can be sampled of %s: %w", r.Backup.ID, file, seen)
+		err = r.unfit("%s could not be unpacked: %w", file, seen)
 	}
 	return err
 }

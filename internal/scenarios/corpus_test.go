@@ -165,14 +165,14 @@ var corpus = []broken{
 		{target: "backup:prune", code: 3, says: `no verified backup of shop is younger than 26 hours \(max_age\) in \S+ on backup: nothing was removed`}}, ""},
 
 	// The backup is damaged, and was made by others.
-	{"a file of pg_dump -Fc is cut at 45 %", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").cut(t, 45) }, foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
-	{"a file of pg_dump -Fc lost its last 200 bytes", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").trim(t, 200) }, foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
-	{"a file of pg_dump -Fc has one other byte", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").flipRows(t, "orders") }, foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+	{"a file of pg_dump -Fc is cut at 45 %", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").cut(t, 45) }, foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+	{"a file of pg_dump -Fc lost its last 200 bytes", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").trim(t, 200) }, foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+	{"a file of pg_dump -Fc has one other byte", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").flipRows(t, "orders") }, foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
 	{"a file of pg_dump -Fc has one other byte where nothing is loaded", func(s *specimen, t *testing.T) { s.foreign(t, "-Fc").flipRows(t, "audit_log") },
-		foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
-	{"a folder of pg_dump -Fd has a file cut at 45 %", func(s *specimen, t *testing.T) { s.foreign(t, "-Fd").largest(t).cut(t, 45) }, foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
-	{"a folder of pg_dump -Fd has a file without its last 200 bytes", func(s *specimen, t *testing.T) { s.foreign(t, "-Fd").largest(t).trim(t, 200) }, foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
-	{"a folder of pg_dump -Fd has one other byte", func(s *specimen, t *testing.T) { s.foreign(t, "-Fd").largest(t).flip(t) }, foreignIsBad(`its file could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+		foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+	{"a folder of pg_dump -Fd has a file cut at 45 %", func(s *specimen, t *testing.T) { s.foreign(t, "-Fd").largest(t).cut(t, 45) }, foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+	{"a folder of pg_dump -Fd has a file without its last 200 bytes", func(s *specimen, t *testing.T) { s.foreign(t, "-Fd").largest(t).trim(t, 200) }, foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
+	{"a folder of pg_dump -Fd has one other byte", func(s *specimen, t *testing.T) { s.foreign(t, "-Fd").largest(t).flip(t) }, foreignIsBad(`could not be unpacked|pg_restore reads the rows of \d of 2 tables that are not loaded`), "bad"},
 	{"a folder of pg_dump -Fd has a cut table of contents", func(s *specimen, t *testing.T) { path(s.foreign(t, "-Fd")+"/toc.dat").cut(t, 50) },
 		foreignIsBad(`the archive ends within its table of contents`), "bad"},
 
