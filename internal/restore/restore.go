@@ -34,6 +34,7 @@ type Restore struct {
 	toc     *archive.TOC
 	dir     string // on staging: toc.dat and lists; never rows
 	samples samples
+	without string // what of the schema is left out, for people
 	list    string // the file in dir of what is restored; empty: everything
 }
 
@@ -51,7 +52,7 @@ func (r *Restore) Rehearse(ctx context.Context) error {
 		if err := r.unplanned(); err != nil {
 			return err
 		}
-		s.Detail("%d tables", len(tables))
+		s.Detail("%d tables%s", len(tables), r.without)
 		return r.execute(ctx, mask.Table.Trigger) // the rules' own SQL is tried out on no rows
 	})
 }
@@ -168,7 +169,8 @@ func (r *Restore) leaveOut(ctx context.Context) error {
 		return nil
 	}
 	if left != nil {
-		r.Target.Warn("extensions for administrators are left out on %s: %s", r.Staging.Host.Name(), strings.Join(left, ", "))
+		r.Target.Set("left_out", left)
+		r.without = ", without " + strings.Join(left, ", ")
 	}
 	r.list = r.dir + "/objects.list"
 	return r.Staging.Host.WriteFile(ctx, r.list, []byte(archive.List(entries)))
