@@ -14,6 +14,7 @@ import (
 type target struct {
 	folders   fact[folders]
 	lacking   fact[[]string]
+	pgDump    fact[version]
 	pgRestore fact[version]
 	psql      fact[version]
 
@@ -32,6 +33,7 @@ func (g *target) look(ctx context.Context, h *host.Host, db *inventory.Database)
 		func() { g.folders.learn(readFolders(ctx, h, h.State())) },
 		func() { g.lacking.learn(lacking(ctx, h, "gzip")) },
 		func() { g.pgRestore.learn(toolVersion(ctx, s, "pg_restore")) },
+		func() { g.pgDump.learn(toolVersion(ctx, s, "pg_dump")) },
 		func() { g.psql.learn(toolVersion(ctx, s, "psql")) },
 		func() { g.lookAtServer(ctx, s) },
 		func() { g.lookAtDatabases(ctx, s) },
@@ -131,10 +133,12 @@ func (g *target) judgePrograms(r *report) {
 		r.fail(run.Unreachable, "programs", installClient, "pg_restore is not found: %s", g.pgRestore.err)
 	case !g.psql.known():
 		r.fail(run.Unreachable, "programs", installClient, "psql is not found: %s", g.psql.err)
+	case !g.pgDump.known():
+		r.fail(run.Unreachable, "programs", installClient, "pg_dump, which reads the schema back for the proof, is not found: %s", g.pgDump.err)
 	case len(g.lacking.is) > 0:
 		r.judgeTools(g.lacking)
 	default:
-		r.judgeTools(g.lacking, "pg_restore "+g.pgRestore.is.text, "psql "+g.psql.is.text, "gzip")
+		r.judgeTools(g.lacking, "pg_dump "+g.pgDump.is.text, "pg_restore "+g.pgRestore.is.text, "psql "+g.psql.is.text, "gzip")
 	}
 }
 
@@ -148,6 +152,9 @@ func (s *subject) judgeVersions(r *report) {
 	switch problem, hint := v.Misfit(); {
 	case problem != "":
 		r.fail(run.Unreachable, "versions", hint, "%s", problem)
+	case s.staging.pgDump.known() && s.staging.pgDump.is.major < here.Major:
+		r.fail(run.Unreachable, "versions", installClient, "pg_dump here is of PostgreSQL %d, the server of %d: it refuses servers newer than itself",
+			s.staging.pgDump.is.major, here.Major)
 	case !source.known() || !dump.known() || !s.staging.pgRestore.known():
 		r.unchecked("versions", "", "PostgreSQL %s; what else takes part is not all known", number(here))
 	default:

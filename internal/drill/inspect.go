@@ -91,7 +91,7 @@ func (d *Drill) Inspect(ctx context.Context, step *run.Step) (err error) {
 // tools makes sure that PostgreSQL's programs are where the inventory says and can load the backup.
 func (d *Drill) tools(ctx context.Context) error {
 	versions := postgres.Versions{Target: d.server.Major}
-	for _, tool := range []string{"pg_restore", "psql"} {
+	for _, tool := range []string{"pg_restore", "psql", "pg_dump"} {
 		_, major, err := d.Staging.Version(ctx, tool)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -100,6 +100,10 @@ func (d *Drill) tools(ctx context.Context) error {
 			return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no %s on %s: %w", tool, d.Staging.Host.Name(), err)
 		}
 		versions.Restore = cmp.Or(versions.Restore, major) // of the first
+		if tool == "pg_dump" && major < d.server.Major {   // it reads the schema back, and refuses servers newer than itself
+			return run.Fail(run.Unreachable, fmt.Sprintf("install the client of PostgreSQL %d there, or name its folder in postgres_bin", d.server.Major),
+				"pg_dump on %s is of PostgreSQL %d, the server of %d", d.Staging.Host.Name(), major, d.server.Major)
+		}
 	}
 	if d.Backup == nil {
 		return nil
