@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"rehearsal/internal/archive"
-	"rehearsal/internal/host"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/run"
 )
@@ -22,13 +21,7 @@ func Accept(ctx context.Context, t *run.Target, db *inventory.Database, id, why 
 	case why == "":
 		return run.Fail(run.Usage, "", "say why it is fit in spite of what speaks against it: -why='the reason'; it is kept beside the backup")
 	}
-	h, err := host.Dial(ctx, db.Backups.Host)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	a := &archive.Archive{Host: h, Database: db}
-	backups, err := a.List(ctx)
+	a, backups, err := catalogue(ctx, t, db)
 	if err != nil {
 		return err
 	}

@@ -32,13 +32,7 @@ type listed struct {
 // List prints every backup of db, newest first. None at all is run.Unfit: nobody should read an empty list as
 // good news.
 func List(ctx context.Context, t *run.Target, db *inventory.Database) error {
-	h, err := host.Dial(ctx, db.Backups.Host)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	a := &archive.Archive{Host: h, Database: db}
-	backups, err := a.List(ctx)
+	a, backups, err := catalogue(ctx, t, db)
 	if err != nil {
 		return err
 	}
@@ -49,11 +43,23 @@ func List(ctx context.Context, t *run.Target, db *inventory.Database) error {
 	}
 	t.Set("backups", entries)
 	if len(backups) == 0 {
-		return run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s on %s", db.Name, a.Path(), h.Name())
+		return run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s on %s", db.Name, a.Path(), a.Host.Name())
 	}
 	t.Table([]string{"backup", "age", "size", "tables", "rows", "verdict", "last rehearsal"}, rows)
 	explain(t, backups)
 	return nil
+}
+
+// catalogue connects to the backup host until the target ends, and lists what is there.
+func catalogue(ctx context.Context, t *run.Target, db *inventory.Database) (*archive.Archive, []archive.Backup, error) {
+	h, err := host.Dial(ctx, db.Backups.Host)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
+	a := &archive.Archive{Host: h, Database: db}
+	backups, err := a.List(ctx)
+	return a, backups, err
 }
 
 func describe(b archive.Backup, now time.Time) (listed, []string) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"rehearsal/internal/archive"
-	"rehearsal/internal/host"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/run"
 )
@@ -23,13 +22,7 @@ type pruned struct {
 //
 // On cancel it stops between two backups; which ones are gone is said and in the JSON's "removed".
 func Prune(ctx context.Context, t *run.Target, db *inventory.Database, dryRun bool) error {
-	h, err := host.Dial(ctx, db.Backups.Host)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
-	a := &archive.Archive{Host: h, Database: db}
-	backups, err := a.List(ctx)
+	a, backups, err := catalogue(ctx, t, db)
 	if err != nil {
 		return err
 	}
@@ -40,13 +33,13 @@ func Prune(ctx context.Context, t *run.Target, db *inventory.Database, dryRun bo
 	t.Set("kept", kept)
 	t.Set("removed", []pruned{})
 	if len(backups) == 0 {
-		return run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s on %s", db.Name, a.Path(), h.Name())
+		return run.Fail(run.Unfit, "make one: mage backup:create", "no backup of %s in %s on %s", db.Name, a.Path(), a.Host.Name())
 	}
 	t.Table([]string{"backup", "age", "verdict", "decision", "why"}, retention(decisions, now))
 	switch {
 	case !archive.Fresh(backups, db.Backups.MaxAge, now):
 		return run.Fail(run.Unfit, "make one and restore it: mage backup:create backup:verify",
-			"no verified backup of %s%s in %s on %s: nothing was removed", db.Name, younger(db.Backups.MaxAge), a.Path(), h.Name())
+			"no verified backup of %s%s in %s on %s: nothing was removed", db.Name, younger(db.Backups.MaxAge), a.Path(), a.Host.Name())
 	case dryRun:
 		t.Set("removed", remove)
 		t.Printf("this was a dry run: nothing was removed")
