@@ -201,10 +201,12 @@ func (b *branch) mask(l level) string {
 func (b *branch) maskObject(l level) string {
 	var s strings.Builder
 	below := l + 1
-	fmt.Fprintf(&s, "%s := '{}'::pg_catalog.jsonb;\n", l.out())
+	fmt.Fprintf(&s, "%s := %s;\n", l.out(), b.keptMembers(l))
 	for _, name := range slices.Sorted(maps.Keys(b.named)) {
-		fmt.Fprintf(&s, "%s := %s -> %s;\nIF %[1]s IS NOT NULL THEN\n%[4]s\nEND IF;\n", below.in(), l.in(), literal(name),
-			tabbed(b.named[name].mask(below)+"\n"+l.addMember(literal(name))))
+		if child := b.named[name]; !child.keepsScalar() {
+			fmt.Fprintf(&s, "%s := %s -> %s;\nIF %[1]s IS NOT NULL THEN\n%[4]s\nEND IF;\n", below.in(), l.in(), literal(name),
+				tabbed(child.mask(below)+"\n"+l.addMember(literal(name))))
+		}
 	}
 	if b.every != nil {
 		fmt.Fprintf(&s, "FOR %s, %s IN SELECT m.key, m.value FROM pg_catalog.jsonb_each(%s) AS m%s LOOP\n%s\nEND LOOP;\n",
@@ -212,6 +214,25 @@ func (b *branch) maskObject(l level) string {
 	}
 	return strings.TrimSuffix(s.String(), "\n")
 }
+
+// keptMembers is an object of the members that stay as they are: one expression is cheaper than a few statements for each.
+func (b *branch) keptMembers(l level) string {
+	var kept []string
+	for _, name := range slices.Sorted(maps.Keys(b.named)) {
+		if b.named[name].keepsScalar() {
+			member := l.in() + " -> " + literal(name)
+			kept = append(kept, fmt.Sprintf("CASE WHEN pg_catalog.jsonb_typeof(%s) NOT IN ('object', 'array') THEN pg_catalog.jsonb_build_object(%s, %[1]s) ELSE '{}' END",
+				member, literal(name)))
+		}
+	}
+	if kept == nil {
+		return "'{}'::pg_catalog.jsonb"
+	}
+	return strings.Join(kept, " || ")
+}
+
+// keepsScalar tells whether the branch keeps a string, number, boolean or null, and nothing else.
+func (b *branch) keepsScalar() bool { return b.verb == keepVerb && b.named == nil && b.every == nil }
 
 // unnamed is the clause that leaves the named members to their own branches.
 func (b *branch) unnamed() string {
@@ -268,56 +289,105 @@ IF %[2]s THEN
 END IF;`, l.out(), scalar, l.in(), b.verb.hash("rehearsal_text"), b.verb.pseudonym.result("rehearsal_text", 0))
 }
 
-// jsonProof is made of queries, not of the code that masks: what one forgets the other finds.
+// jsonProof shares nothing with the code that masks: what one forgets the other finds. One jsonpath looks at a
+// document once, however large it is, and without a subquery, so that the scan can run in parallel.
 func jsonProof(c Column) string {
 	value := postgres.Ident(c.Name) + "::pg_catalog.jsonb"
-	return fmt.Sprintf("(%s = 'null' OR NOT %s)", value, c.paths.violates(value, 0))
+	allowed := append([]string{`$.type() == "null"`}, c.paths.allows("$")...)
+	shape := fmt.Sprintf("pg_catalog.jsonb_path_match(%s, %s)", value, postgres.Literal("strict "+anyOf(allowed)))
+	return strings.Join(append([]string{shape}, c.paths.matches("("+value+")", 0)...), " AND ")
 }
 
-// violates returns an SQL condition: does the document hold anything that the branch does not allow?
-func (b *branch) violates(value string, l level) string {
-	scalar := "true"
+// allows returns jsonpath predicates, of which a value that holds only what the branch allows meets one. They are
+// for strict mode, which neither wraps nor unwraps arrays. None asks of a value what its type has no answer to:
+// that would be unknown, and in a filter unknown passes for allowed.
+func (b *branch) allows(value string) (predicates []string) {
+	if b.named != nil || b.every != nil {
+		predicates = append(predicates,
+			fmt.Sprintf(`%s.type() == "object" && %s`, value, b.allowsMembers(value)),
+			fmt.Sprintf(`%s.type() == "array" && %s`, value, b.allowsElements(value)))
+	}
 	switch {
+	case b.verb == nil:
+		return predicates
 	case b.verb == keepVerb:
-		scalar = "false"
-	case b.verb != nil:
-		text := "(" + value + " #>> '{}')"
-		scalar = fmt.Sprintf("%s <> 'null' AND NOT (pg_catalog.jsonb_typeof(%[1]s) = 'string' AND (%s = '' OR %s))",
-			value, text, b.verb.pseudonym.matches(text, 0))
+		return append(predicates, fmt.Sprintf(`%[1]s.type() != "object" && %[1]s.type() != "array"`, value))
 	}
-	return fmt.Sprintf("CASE pg_catalog.jsonb_typeof(%s) WHEN 'object' THEN %s WHEN 'array' THEN %s ELSE %s END",
-		value, b.objectViolates(value, l), b.arrayViolates(value, l), scalar)
+	text := fmt.Sprintf(`%s.type() == "string"`, value)
+	if pattern, ok := b.verb.pattern(); ok {
+		text += fmt.Sprintf(` && (%[1]s == "" || %[1]s like_regex %[2]s)`, value, quoted(pattern))
+	}
+	return append(predicates, fmt.Sprintf(`%s.type() == "null"`, value), text)
 }
 
-func (b *branch) objectViolates(value string, l level) string {
-	if b.named == nil && b.every == nil {
-		return "true"
+func (b *branch) allowsMembers(value string) string {
+	if b.named == nil {
+		return fmt.Sprintf("!exists(%s.* ? (!%s))", value, anyOf(b.every.allows("@")))
 	}
-	member := fmt.Sprintf("m%d", int(l))
-	unnamed := "true"
-	if b.every != nil {
-		unnamed = b.every.violates(member+".value", l+1)
-	}
-	cases := ""
+	var members, others []string
 	for _, name := range slices.Sorted(maps.Keys(b.named)) {
-		cases += fmt.Sprintf(" WHEN %s.key = %s THEN %s", member, postgres.Literal(name), b.named[name].violates(member+".value", l+1))
+		members = append(members, fmt.Sprintf("@.key == %s && %s", quoted(name), anyOf(b.named[name].allows("@.value"))))
+		others = append(others, "@.key != "+quoted(name))
 	}
-	if cases != "" {
-		unnamed = "CASE" + cases + " ELSE " + unnamed + " END"
+	if b.every != nil {
+		members = append(members, strings.Join(others, " && ")+" && "+anyOf(b.every.allows("@.value")))
 	}
-	return fmt.Sprintf("EXISTS (SELECT FROM pg_catalog.jsonb_each(%s) AS %s WHERE %s)", value, member, unnamed)
+	return fmt.Sprintf("!exists(%s.keyvalue() ? (!%s))", value, anyOf(members))
 }
 
-func (b *branch) arrayViolates(value string, l level) string {
-	switch {
-	case b.every != nil:
-		element := fmt.Sprintf("m%d", int(l))
-		return fmt.Sprintf("EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(%s) AS %s(value) WHERE %s)",
-			value, element, b.every.violates(element+".value", l+1))
-	case b.named != nil:
-		return value + " <> '[]'"
+func (b *branch) allowsElements(value string) string {
+	if b.every == nil {
+		return value + ".size() == 0"
 	}
-	return "true"
+	return fmt.Sprintf("!exists(%s[*] ? (!%s))", value, anyOf(b.every.allows("@")))
+}
+
+func anyOf(predicates []string) string { return "(" + strings.Join(predicates, " || ") + ")" }
+
+// quoted is a string of jsonpath.
+func quoted(s string) string { return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"` }
+
+// pattern is the regular expression that tells a verb's pseudonyms, where that is all it takes. jsonpath takes it
+// too, as long as it has neither a dot nor a negated class: there they stop at a new line.
+func (v *Verb) pattern() (pattern string, ok bool) {
+	pattern, ok = strings.CutPrefix(v.pseudonym.matches("", 0), " ~ '")
+	return strings.TrimSuffix(pattern, "'"), ok
+}
+
+// matches returns SQL conditions that the pseudonyms in a document meet which no pattern tells.
+func (b *branch) matches(value string, l level) (conditions []string) {
+	if b.verb != nil && b.verb.pseudonym != nil {
+		if _, ok := b.verb.pattern(); !ok {
+			text := "(" + value + " #>> '{}')"
+			conditions = append(conditions, fmt.Sprintf("(pg_catalog.jsonb_typeof(%s) = 'string' AND %s <> '' AND NOT (%s)) IS NOT TRUE",
+				value, text, b.verb.pseudonym.matches(text, 0)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.named)) {
+		conditions = append(conditions, b.named[name].matches("("+value+" -> "+postgres.Literal(name)+")", l)...)
+	}
+	if b.every == nil {
+		return conditions
+	}
+	one := fmt.Sprintf("m%d", int(l))
+	below := b.every.matches(one+".value", l+1)
+	if len(below) == 0 {
+		return conditions
+	}
+	for _, path := range []string{`strict $ ? (@.type() == "array")[*]`, b.unnamedValues()} {
+		conditions = append(conditions, fmt.Sprintf("NOT EXISTS (SELECT FROM pg_catalog.jsonb_path_query(%s, %s) AS %s(value) WHERE NOT (%s))",
+			value, postgres.Literal(path), one, strings.Join(below, " AND ")))
+	}
+	return conditions
+}
+
+// unnamedValues is the jsonpath to the members of an object that "*" stands for.
+func (b *branch) unnamedValues() string {
+	path := `strict $ ? (@.type() == "object").keyvalue()`
+	for _, name := range slices.Sorted(maps.Keys(b.named)) {
+		path += " ? (@.key != " + quoted(name) + ")"
+	}
+	return path + ".value"
 }
 
 // tabbed indents statements by one tab.

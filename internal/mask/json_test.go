@@ -1,6 +1,11 @@
 package mask_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,4 +86,123 @@ func TestTheProofFindsWhatJSONMustNotHold(t *testing.T) {
 			t.Errorf("%s: violation %t, want %t", doc, got, violation)
 		}
 	}
+}
+
+func TestTwoProofsOfOneDocumentAgree(t *testing.T) {
+	d := newDatabase(t, `CREATE TABLE raw (doc jsonb, old json); CREATE TABLE changed (LIKE raw); CREATE TABLE t (LIKE raw)`)
+	const rules = `{keep: [k, both, both.k, 'many.*', 'mix.*.k', 'mix.n.both', 'deep.*.*.k', '"".k', '"a.b"', '"it''s"."*"', '"q\"\\"', '"a\nb".*.k', '"0".k'],
+		email: [e, c.e, 'mix.*.e', 'deep.*.e'], name: [n, c.n, 'mix.*.n.n', 'both.n'], phone: [p, c.p, 'phones.*'], text: [note, 'notes.*', 'many.*.*', 'c.*.note'], token: [key, '"a\nb".*.key']}`
+	plan := d.plan("public.raw: {json: {doc: {}, old: {}}}\npublic.changed: {json: {doc: {}, old: {}}}\npublic.t: {json: {doc: " + rules + ", old: " + rules + "}}")
+	masked := table(t, plan, "public.t")
+	// Compiling so much SQL would take longer than running it.
+	d.sql("ALTER DATABASE \"" + d.name + "\" SET jit = off")
+	d.sql(masked.Trigger())
+	random := documents{rand.New(rand.NewPCG(1, 2))}
+	const rows = 3000
+	var raw []any
+	for range rows {
+		raw = append(raw, random.document(5))
+	}
+	d.load(key(t, "one"), "public.raw", lines(t, raw))
+	d.load(key(t, "one"), "public.t", lines(t, raw))
+	var changed []any
+	for _, line := range strings.Split(d.sql("SELECT coalesce(doc::text, '') FROM t"), "\n") {
+		var doc any
+		if err := json.Unmarshal([]byte(line), &doc); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		changed = append(changed, random.change(doc))
+	}
+	d.load(key(t, "one"), "public.changed", lines(t, changed))
+	for _, name := range []string{"raw", "changed", "t"} {
+		for _, c := range masked.Masked {
+			clean, queries := c.ProofOfOne(), c.ProofByQueries()
+			if got := d.sql(fmt.Sprintf("SELECT doc FROM %s WHERE (%s) IS DISTINCT FROM (%s) LIMIT 3", name, clean, queries)); got != "" {
+				t.Errorf("%s.%s: the proofs do not agree on\n%s", name, c.Name, got)
+			}
+			want := map[string]string{"raw": "t|t", "changed": "t|t", "t": "t|f"}[name]
+			if got := d.sql(fmt.Sprintf("SELECT bool_or(c), bool_or(NOT c) FROM (SELECT (%s) AS c FROM %s) AS p", clean, name)); got != want {
+				t.Errorf("%s.%s: some clean, some not: %s, want %s", name, c.Name, got, want)
+			}
+		}
+	}
+}
+
+func TestTheProofOfDocumentsRunsInParallel(t *testing.T) {
+	d := newDatabase(t, `CREATE TABLE t (doc jsonb)`)
+	plan := d.plan(`public.t: {json: {doc: {keep: [currency, "lines.*.sku", "a.*.*.b"], email: ["customer.email", "mails.*"], name: [customer.name], text: [note]}}}`)
+	d.sql("INSERT INTO t SELECT '{}' FROM generate_series(1, 1000)")
+	explained := d.sql("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; EXPLAIN " + table(t, plan, "public.t").Proof())
+	if !strings.Contains(explained, "Parallel Seq Scan") {
+		t.Error(explained)
+	}
+}
+
+// documents makes documents out of few names and values, so that many lie on a path, or beside one.
+type documents struct{ *rand.Rand }
+
+func (r documents) name() string {
+	names := []string{"k", "both", "many", "mix", "deep", "c", "e", "n", "p", "key", "note", "notes", "phones", "", "a.b", "it's", "*", `q"\`, "a\nb", "0", "x"}
+	return names[r.IntN(len(names))]
+}
+
+func (r documents) scalar() any {
+	values := []any{nil, true, false, 7, 1.5, "", "raw@example.com", "Raw Person", "+49 151 1", "raw words", "u0123456789abcdef01234567@masked.invalid",
+		"u0123456789abcdef01234567@masked.invalid\n", "raw\nu0123456789abcdef01234567@masked.invalid", "+447700900123", "+4477009001234", "masked-0123456789abcdef01234567", "Masked-0"}
+	return values[r.IntN(len(values))]
+}
+
+func (r documents) document(depth int) any {
+	kind := r.IntN(8)
+	switch {
+	case depth == 0 || depth < 5 && kind < 3 || depth == 5 && r.IntN(20) == 0:
+		return r.scalar()
+	case kind == 3:
+		array := make([]any, r.IntN(4))
+		for i := range array {
+			array[i] = r.document(depth - 1)
+		}
+		return array
+	}
+	object := map[string]any{}
+	for range r.IntN(6) {
+		object[r.name()] = r.document(depth - 1)
+	}
+	return object
+}
+
+// change puts something else in one place of a document.
+func (r documents) change(doc any) any {
+	if r.IntN(3) == 0 {
+		return r.document(r.IntN(3))
+	}
+	switch doc := doc.(type) {
+	case map[string]any:
+		name := r.name()
+		if members := slices.Sorted(maps.Keys(doc)); len(members) > 0 && r.IntN(4) > 0 {
+			name = members[r.IntN(len(members))]
+		}
+		doc[name] = r.change(doc[name])
+	case []any:
+		if len(doc) > 0 {
+			i := r.IntN(len(doc))
+			doc[i] = r.change(doc[i])
+		}
+	}
+	return doc
+}
+
+// lines are rows of COPY's text format with each document twice.
+func lines(t *testing.T, documents []any) string {
+	t.Helper()
+	var b strings.Builder
+	for _, doc := range documents {
+		text, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := strings.ReplaceAll(string(text), `\`, `\\`)
+		b.WriteString(line + "\t" + line + "\n")
+	}
+	return b.String()
 }

@@ -25,21 +25,7 @@ BEGIN
 		rehearsal_in_0 := NEW."payload"::pg_catalog.jsonb;
 		CASE pg_catalog.jsonb_typeof(rehearsal_in_0)
 		WHEN 'object' THEN
-			rehearsal_out_0 := '{}'::pg_catalog.jsonb;
-			rehearsal_in_1 := rehearsal_in_0 -> 'a.b';
-			IF rehearsal_in_1 IS NOT NULL THEN
-				rehearsal_out_1 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_1) NOT IN ('object', 'array') THEN rehearsal_in_1 END;
-				IF rehearsal_out_1 IS NOT NULL THEN
-					rehearsal_out_0 := rehearsal_out_0 || pg_catalog.jsonb_build_object('a.b', rehearsal_out_1);
-				END IF;
-			END IF;
-			rehearsal_in_1 := rehearsal_in_0 -> 'currency';
-			IF rehearsal_in_1 IS NOT NULL THEN
-				rehearsal_out_1 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_1) NOT IN ('object', 'array') THEN rehearsal_in_1 END;
-				IF rehearsal_out_1 IS NOT NULL THEN
-					rehearsal_out_0 := rehearsal_out_0 || pg_catalog.jsonb_build_object('currency', rehearsal_out_1);
-				END IF;
-			END IF;
+			rehearsal_out_0 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_0 -> 'a.b') NOT IN ('object', 'array') THEN pg_catalog.jsonb_build_object('a.b', rehearsal_in_0 -> 'a.b') ELSE '{}' END || CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_0 -> 'currency') NOT IN ('object', 'array') THEN pg_catalog.jsonb_build_object('currency', rehearsal_in_0 -> 'currency') ELSE '{}' END;
 			rehearsal_in_1 := rehearsal_in_0 -> 'customer';
 			IF rehearsal_in_1 IS NOT NULL THEN
 				CASE pg_catalog.jsonb_typeof(rehearsal_in_1)
@@ -77,14 +63,7 @@ BEGIN
 					FOR rehearsal_member_1, rehearsal_in_2 IN SELECT m.key, m.value FROM pg_catalog.jsonb_each(rehearsal_in_1) AS m LOOP
 						CASE pg_catalog.jsonb_typeof(rehearsal_in_2)
 						WHEN 'object' THEN
-							rehearsal_out_2 := '{}'::pg_catalog.jsonb;
-							rehearsal_in_3 := rehearsal_in_2 -> 'sku';
-							IF rehearsal_in_3 IS NOT NULL THEN
-								rehearsal_out_3 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_3) NOT IN ('object', 'array') THEN rehearsal_in_3 END;
-								IF rehearsal_out_3 IS NOT NULL THEN
-									rehearsal_out_2 := rehearsal_out_2 || pg_catalog.jsonb_build_object('sku', rehearsal_out_3);
-								END IF;
-							END IF;
+							rehearsal_out_2 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_2 -> 'sku') NOT IN ('object', 'array') THEN pg_catalog.jsonb_build_object('sku', rehearsal_in_2 -> 'sku') ELSE '{}' END;
 						WHEN 'array' THEN
 							rehearsal_out_2 := '[]'::pg_catalog.jsonb;
 						ELSE
@@ -100,14 +79,7 @@ BEGIN
 						rehearsal_in_2 := rehearsal_in_1 -> rehearsal_i;
 						CASE pg_catalog.jsonb_typeof(rehearsal_in_2)
 						WHEN 'object' THEN
-							rehearsal_out_2 := '{}'::pg_catalog.jsonb;
-							rehearsal_in_3 := rehearsal_in_2 -> 'sku';
-							IF rehearsal_in_3 IS NOT NULL THEN
-								rehearsal_out_3 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_3) NOT IN ('object', 'array') THEN rehearsal_in_3 END;
-								IF rehearsal_out_3 IS NOT NULL THEN
-									rehearsal_out_2 := rehearsal_out_2 || pg_catalog.jsonb_build_object('sku', rehearsal_out_3);
-								END IF;
-							END IF;
+							rehearsal_out_2 := CASE WHEN pg_catalog.jsonb_typeof(rehearsal_in_2 -> 'sku') NOT IN ('object', 'array') THEN pg_catalog.jsonb_build_object('sku', rehearsal_in_2 -> 'sku') ELSE '{}' END;
 						WHEN 'array' THEN
 							rehearsal_out_2 := '[]'::pg_catalog.jsonb;
 						ELSE
@@ -143,7 +115,7 @@ ALTER TABLE ONLY "public"."orders" ENABLE ALWAYS TRIGGER "rehearsal_mask_key";
 SELECT pg_catalog.count(*),
 	pg_catalog.count(*) FILTER (WHERE NOT ("user_email" IS NULL) AND (("user_email"::pg_catalog.text COLLATE "C" = '' OR "user_email"::pg_catalog.text COLLATE "C" ~ '^u[0-9a-f]{24}@masked[.]invalid$')) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("session_id" IS NULL) AND (false) IS NOT TRUE),
-	pg_catalog.count(*) FILTER (WHERE NOT ("payload" IS NULL) AND (("payload"::pg_catalog.jsonb = 'null' OR NOT CASE pg_catalog.jsonb_typeof("payload"::pg_catalog.jsonb) WHEN 'object' THEN EXISTS (SELECT FROM pg_catalog.jsonb_each("payload"::pg_catalog.jsonb) AS m0 WHERE CASE WHEN m0.key = 'a.b' THEN CASE pg_catalog.jsonb_typeof(m0.value) WHEN 'object' THEN true WHEN 'array' THEN true ELSE false END WHEN m0.key = 'currency' THEN CASE pg_catalog.jsonb_typeof(m0.value) WHEN 'object' THEN true WHEN 'array' THEN true ELSE false END WHEN m0.key = 'customer' THEN CASE pg_catalog.jsonb_typeof(m0.value) WHEN 'object' THEN EXISTS (SELECT FROM pg_catalog.jsonb_each(m0.value) AS m1 WHERE CASE WHEN m1.key = 'email' THEN CASE pg_catalog.jsonb_typeof(m1.value) WHEN 'object' THEN true WHEN 'array' THEN true ELSE m1.value <> 'null' AND NOT (pg_catalog.jsonb_typeof(m1.value) = 'string' AND ((m1.value #>> '{}') = '' OR (m1.value #>> '{}') ~ '^u[0-9a-f]{24}@masked[.]invalid$')) END ELSE true END) WHEN 'array' THEN m0.value <> '[]' ELSE true END WHEN m0.key = 'lines' THEN CASE pg_catalog.jsonb_typeof(m0.value) WHEN 'object' THEN EXISTS (SELECT FROM pg_catalog.jsonb_each(m0.value) AS m1 WHERE CASE pg_catalog.jsonb_typeof(m1.value) WHEN 'object' THEN EXISTS (SELECT FROM pg_catalog.jsonb_each(m1.value) AS m2 WHERE CASE WHEN m2.key = 'sku' THEN CASE pg_catalog.jsonb_typeof(m2.value) WHEN 'object' THEN true WHEN 'array' THEN true ELSE false END ELSE true END) WHEN 'array' THEN m1.value <> '[]' ELSE true END) WHEN 'array' THEN EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(m0.value) AS m1(value) WHERE CASE pg_catalog.jsonb_typeof(m1.value) WHEN 'object' THEN EXISTS (SELECT FROM pg_catalog.jsonb_each(m1.value) AS m2 WHERE CASE WHEN m2.key = 'sku' THEN CASE pg_catalog.jsonb_typeof(m2.value) WHEN 'object' THEN true WHEN 'array' THEN true ELSE false END ELSE true END) WHEN 'array' THEN m1.value <> '[]' ELSE true END) ELSE true END ELSE true END) WHEN 'array' THEN "payload"::pg_catalog.jsonb <> '[]' ELSE true END)) IS NOT TRUE)
+	pg_catalog.count(*) FILTER (WHERE NOT ("payload" IS NULL) AND (pg_catalog.jsonb_path_match("payload"::pg_catalog.jsonb, 'strict ($.type() == "null" || $.type() == "object" && !exists($.keyvalue() ? (!(@.key == "a.b" && (@.value.type() != "object" && @.value.type() != "array") || @.key == "currency" && (@.value.type() != "object" && @.value.type() != "array") || @.key == "customer" && (@.value.type() == "object" && !exists(@.value.keyvalue() ? (!(@.key == "email" && (@.value.type() == "null" || @.value.type() == "string" && (@.value == "" || @.value like_regex "^u[0-9a-f]{24}@masked[.]invalid$"))))) || @.value.type() == "array" && @.value.size() == 0) || @.key == "lines" && (@.value.type() == "object" && !exists(@.value.* ? (!(@.type() == "object" && !exists(@.keyvalue() ? (!(@.key == "sku" && (@.value.type() != "object" && @.value.type() != "array")))) || @.type() == "array" && @.size() == 0))) || @.value.type() == "array" && !exists(@.value[*] ? (!(@.type() == "object" && !exists(@.keyvalue() ? (!(@.key == "sku" && (@.value.type() != "object" && @.value.type() != "array")))) || @.type() == "array" && @.size() == 0))))))) || $.type() == "array" && $.size() == 0)')) IS NOT TRUE)
 	FROM ONLY "public"."orders";
 
 DROP TRIGGER "rehearsal_mask" ON "public"."orders";
