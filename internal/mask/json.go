@@ -314,7 +314,7 @@ func (b *branch) allows(value string) (predicates []string) {
 		return append(predicates, fmt.Sprintf(`%[1]s.type() != "object" && %[1]s.type() != "array"`, value))
 	}
 	text := fmt.Sprintf(`%s.type() == "string"`, value)
-	if pattern, ok := b.verb.pattern(); ok {
+	if pattern := b.verb.pseudonym.pattern; pattern != "" {
 		text += fmt.Sprintf(` && (%[1]s == "" || %[1]s like_regex %[2]s)`, value, quoted(pattern))
 	}
 	return append(predicates, fmt.Sprintf(`%s.type() == "null"`, value), text)
@@ -347,17 +347,10 @@ func anyOf(predicates []string) string { return "(" + strings.Join(predicates, "
 // quoted is a string of jsonpath.
 func quoted(s string) string { return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"` }
 
-// pattern is the regular expression that tells a verb's pseudonyms, where that is all it takes. jsonpath takes it
-// too, as long as it has neither a dot nor a negated class: there they stop at a new line.
-func (v *Verb) pattern() (pattern string, ok bool) {
-	pattern, ok = strings.CutPrefix(v.pseudonym.matches("", 0), " ~ '")
-	return strings.TrimSuffix(pattern, "'"), ok
-}
-
 // matches returns SQL conditions that the pseudonyms in a document meet which no pattern tells.
 func (b *branch) matches(value string, l level) (conditions []string) {
 	if b.verb != nil && b.verb.pseudonym != nil {
-		if _, ok := b.verb.pattern(); !ok {
+		if b.verb.pseudonym.pattern == "" {
 			text := "(" + value + " #>> '{}')"
 			conditions = append(conditions, fmt.Sprintf("(pg_catalog.jsonb_typeof(%s) = 'string' AND %s <> '' AND NOT (%s)) IS NOT TRUE",
 				value, text, b.verb.pseudonym.matches(text, 0)))

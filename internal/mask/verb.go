@@ -98,6 +98,7 @@ type pseudonym struct {
 	normalise func(value string) string            // what is hashed of an SQL text; values equal in it get one pseudonym
 	result    func(value string, limit int) string // the SQL text made of value and of hashVar
 	matches   func(value string, limit int) string // the SQL condition that a result meets
+	pattern   string                               // the regular expression of a result; empty where none tells
 }
 
 var asEmail = &pseudonym{
@@ -110,9 +111,8 @@ var asEmail = &pseudonym{
 	result: func(string, int) string {
 		return fmt.Sprintf("'%s' || %s || '%s'", emailPrefix, hexHash, emailSuffix)
 	},
-	matches: func(value string, _ int) string {
-		return fmt.Sprintf("%s ~ '^%s[0-9a-f]{%d}%s$'", value, emailPrefix, 2*pseudonymBytes, strings.ReplaceAll(emailSuffix, ".", "[.]"))
-	},
+	matches: func(value string, _ int) string { return hexBetween(value, emailPrefix, emailSuffix) },
+	pattern: hexPattern(emailPrefix, emailSuffix),
 }
 
 var asName = &pseudonym{
@@ -144,8 +144,9 @@ var asPhone = &pseudonym{
 		return fmt.Sprintf("'%s' || pg_catalog.lpad((%s %% 1000)::pg_catalog.text, 3, '0')", phonePrefix, uint16Of(0))
 	},
 	matches: func(value string, _ int) string {
-		return fmt.Sprintf("%s ~ '^[+]%s[0-9]{3}$'", value, phonePrefix[1:])
+		return fmt.Sprintf("%s ~ '%s'", value, phonePattern)
 	},
+	pattern: phonePattern,
 }
 
 var asProse = &pseudonym{
@@ -171,9 +172,24 @@ var asToken = &pseudonym{
 	longest:   len(tokenPrefix) + 2*pseudonymBytes,
 	normalise: func(value string) string { return value },
 	result:    func(string, int) string { return fmt.Sprintf("'%s' || %s", tokenPrefix, hexHash) },
-	matches: func(value string, _ int) string {
-		return fmt.Sprintf("%s ~ '^%s[0-9a-f]{%d}$'", value, tokenPrefix, 2*pseudonymBytes)
-	},
+	matches:   func(value string, _ int) string { return hexBetween(value, tokenPrefix, "") },
+	pattern:   hexPattern(tokenPrefix, ""),
+}
+
+var phonePattern = "^[+]" + phonePrefix[1:] + "[0-9]{3}$"
+
+// hexBetween is the condition that a value is prefix, the hash's hex digits and suffix: a fraction of what the regular
+// expression costs, and the proof asks for every value.
+func hexBetween(value, prefix, suffix string) string {
+	const digits = 2 * pseudonymBytes
+	return fmt.Sprintf("%[1]s LIKE '%[2]s%[3]s%[4]s' AND pg_catalog.translate(pg_catalog.substr(%[1]s, %[5]d, %[6]d), '0123456789abcdef', '') = ''",
+		value, prefix, strings.Repeat("_", digits), suffix, len(prefix)+1, digits)
+}
+
+// hexPattern is the same as a regular expression. It has neither a dot nor a negated class, which stop at a new line in
+// jsonpath.
+func hexPattern(prefix, suffix string) string {
+	return fmt.Sprintf("^%s[0-9a-f]{%d}%s$", prefix, 2*pseudonymBytes, strings.ReplaceAll(suffix, ".", "[.]"))
 }
 
 // hexHash is the hash's first bytes as hex digits.

@@ -113,7 +113,7 @@ CREATE TRIGGER "rehearsal_mask_key" BEFORE INSERT ON "public"."orders" FOR EACH 
 ALTER TABLE ONLY "public"."orders" ENABLE ALWAYS TRIGGER "rehearsal_mask_key";
 
 SELECT pg_catalog.count(*),
-	pg_catalog.count(*) FILTER (WHERE NOT ("user_email" IS NULL) AND (("user_email"::pg_catalog.text COLLATE "C" = '' OR "user_email"::pg_catalog.text COLLATE "C" ~ '^u[0-9a-f]{24}@masked[.]invalid$')) IS NOT TRUE),
+	pg_catalog.count(*) FILTER (WHERE NOT ("user_email" IS NULL) AND (("user_email"::pg_catalog.text COLLATE "C" = '' OR "user_email"::pg_catalog.text COLLATE "C" LIKE 'u________________________@masked.invalid' AND pg_catalog.translate(pg_catalog.substr("user_email"::pg_catalog.text COLLATE "C", 2, 24), '0123456789abcdef', '') = '')) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("session_id" IS NULL) AND (false) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("payload" IS NULL) AND (pg_catalog.jsonb_path_match("payload"::pg_catalog.jsonb, 'strict ($.type() == "null" || $.type() == "object" && !exists($.keyvalue() ? (!(@.key == "a.b" && (@.value.type() != "object" && @.value.type() != "array") || @.key == "currency" && (@.value.type() != "object" && @.value.type() != "array") || @.key == "customer" && (@.value.type() == "object" && !exists(@.value.keyvalue() ? (!(@.key == "email" && (@.value.type() == "null" || @.value.type() == "string" && (@.value == "" || @.value like_regex "^u[0-9a-f]{24}@masked[.]invalid$"))))) || @.value.type() == "array" && @.value.size() == 0) || @.key == "lines" && (@.value.type() == "object" && !exists(@.value.* ? (!(@.type() == "object" && !exists(@.keyvalue() ? (!(@.key == "sku" && (@.value.type() != "object" && @.value.type() != "array")))) || @.type() == "array" && @.size() == 0))) || @.value.type() == "array" && !exists(@.value[*] ? (!(@.type() == "object" && !exists(@.keyvalue() ? (!(@.key == "sku" && (@.value.type() != "object" && @.value.type() != "array")))) || @.type() == "array" && @.size() == 0))))))) || $.type() == "array" && $.size() == 0)')) IS NOT TRUE)
 	FROM ONLY "public"."orders";
@@ -178,11 +178,11 @@ END
 $mask$;
 
 SELECT pg_catalog.count(*),
-	pg_catalog.count(*) FILTER (WHERE NOT ("email" IS NULL) AND (("email"::pg_catalog.text COLLATE "C" = '' OR "email"::pg_catalog.text COLLATE "C" ~ '^u[0-9a-f]{24}@masked[.]invalid$')) IS NOT TRUE),
+	pg_catalog.count(*) FILTER (WHERE NOT ("email" IS NULL) AND (("email"::pg_catalog.text COLLATE "C" = '' OR "email"::pg_catalog.text COLLATE "C" LIKE 'u________________________@masked.invalid' AND pg_catalog.translate(pg_catalog.substr("email"::pg_catalog.text COLLATE "C", 2, 24), '0123456789abcdef', '') = '')) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("full_name" IS NULL) AND (("full_name"::pg_catalog.text COLLATE "C" = '' OR pg_catalog.split_part("full_name"::pg_catalog.text COLLATE "C", ' ', 1) = ANY (GIVEN) AND (pg_catalog.strpos("full_name"::pg_catalog.text COLLATE "C", ' ') = 0 OR pg_catalog.substr("full_name"::pg_catalog.text COLLATE "C", pg_catalog.strpos("full_name"::pg_catalog.text COLLATE "C", ' ') + 1) = ANY (FAMILY)))) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("mobile" IS NULL) AND (("mobile"::pg_catalog.text COLLATE "C" = '' OR "mobile"::pg_catalog.text COLLATE "C" ~ '^[+]447700900[0-9]{3}$')) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("bio" IS NULL) AND (("bio"::pg_catalog.text COLLATE "C" = '' OR pg_catalog.left("bio"::pg_catalog.text COLLATE "C", 16) = ANY (OPENINGS) AND pg_catalog.substr("bio"::pg_catalog.text COLLATE "C", 17) = pg_catalog.rpad('', pg_catalog.length("bio"::pg_catalog.text COLLATE "C") - 16, 'FILLER'))) IS NOT TRUE),
-	pg_catalog.count(*) FILTER (WHERE NOT ("api_token" IS NULL) AND (("api_token"::pg_catalog.text COLLATE "C" = '' OR "api_token"::pg_catalog.text COLLATE "C" ~ '^masked-[0-9a-f]{24}$')) IS NOT TRUE),
+	pg_catalog.count(*) FILTER (WHERE NOT ("api_token" IS NULL) AND (("api_token"::pg_catalog.text COLLATE "C" = '' OR "api_token"::pg_catalog.text COLLATE "C" LIKE 'masked-________________________' AND pg_catalog.translate(pg_catalog.substr("api_token"::pg_catalog.text COLLATE "C", 8, 24), '0123456789abcdef', '') = '')) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("reset_token" IS NULL) AND (false) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("age" IS NULL) AND (false) IS NOT TRUE),
 	pg_catalog.count(*) FILTER (WHERE NOT ("home" IS NULL) AND (false) IS NOT TRUE),
