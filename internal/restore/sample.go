@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"sync"
@@ -23,11 +24,11 @@ type samples struct {
 	tables map[string]*canary.Sampler
 }
 
-// all returns every sampler, settled.
+// all returns every sampler, settled, in the order of the tables' names.
 func (s *samples) all() (samplers []*canary.Sampler) {
-	for _, sampler := range s.tables {
-		_ = sampler.Close() // nothing can fail
-		samplers = append(samplers, sampler)
+	for _, table := range slices.Sorted(maps.Keys(s.tables)) {
+		_ = s.tables[table].Close() // nothing can fail
+		samplers = append(samplers, s.tables[table])
 	}
 	return samplers
 }
