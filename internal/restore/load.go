@@ -88,18 +88,14 @@ type stream struct {
 
 // wanted lists the tables to load, largest first, so that the longest is not the last to start.
 func (r *Restore) wanted() (streams []stream, bytes int64) {
-	planned := map[string]mask.Table{}
-	for _, t := range r.Plan.Tables {
-		planned[t.Qualified()] = t
-	}
 	for _, e := range r.toc.Data() {
 		name := postgres.Qualify(e.Namespace, e.Tag)
 		file, _ := r.dataFile(e)
 		fault := run.Unfit
-		if len(planned[name].Masked) > 0 {
+		if len(r.planned[name].Masked) > 0 {
 			fault = run.Unclean
 		}
-		if !planned[name].Truncate {
+		if !r.planned[name].Truncate {
 			streams = append(streams, stream{entry: e, file: file, what: name, fault: fault})
 			bytes += file.Bytes
 		}
@@ -189,19 +185,15 @@ const splitBytes = 4 << 20
 
 // loadTable streams the file of one table into psql on staging, unpacked there.
 func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64)) error {
-	session, copies := r.toc.Session(), []string{t.entry.Copy, ""}
+	session, statement, other := r.toc.Session(), t.entry.Copy, ""
 	if t.fault == run.Unclean && t.file.Bytes >= splitBytes {
 		session = append(session, "CREATE TEMPORARY SEQUENCE rehearsal_row CACHE 1000")
-		copies = halves(t.entry.Copy)
+		statement, other = half(t.entry.Copy, 0), "--command="+half(t.entry.Copy, 1)
 	}
-	args := postgres.CopyArgs(r.Staging.Spec, r.Database, session, copies[0])
+	args := postgres.CopyArgs(r.Staging.Spec, r.Database, session, statement)
 	cmd, err := r.Staging.Command(ctx, args[:len(args)-1], r.Key.Settings())
 	if err != nil {
 		return err
-	}
-	other := ""
-	if copies[1] != "" {
-		other = "--command=" + copies[1]
 	}
 	unpack := "cat"
 	if program, packed := unpackers[path.Ext(t.file.Name)]; packed {
@@ -216,26 +208,21 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	return r.load(ctx, t, cmd, tap, progress)
 }
 
-// halves are two COPYs that take every other row of one stream each. WHERE is evaluated before the row's triggers
+// half is a COPY that takes the even or the odd rows of a stream, by rest. WHERE is evaluated before the row's triggers
 // (CopyFrom in PostgreSQL's copyfrom.c); it came with version 12.
-func halves(copyFrom string) []string {
+func half(copyFrom string, rest int) string {
 	statement := strings.TrimRight(strings.TrimSpace(copyFrom), ";")
-	return []string{statement + " WHERE pg_catalog.nextval('pg_temp.rehearsal_row') % 2 = 0",
-		statement + " WHERE pg_catalog.nextval('pg_temp.rehearsal_row') % 2 = 1"}
+	return fmt.Sprintf("%s WHERE pg_catalog.nextval('pg_temp.rehearsal_row') %% 2 = %d", statement, rest)
 }
 
 // loadArchive streams a whole file of pg_dump -Fc through pg_restore into psql on staging: one table after the other, as
 // they lie in it. Rows of tables that the rules truncate pass through pg_restore's memory and no further.
 func (r *Restore) loadArchive(ctx context.Context, s *run.Step) error {
-	truncated := map[string]bool{}
 	fault := run.Unfit
-	for _, t := range r.Plan.Tables {
-		truncated[t.Qualified()] = t.Truncate
-		if len(t.Masked) > 0 {
-			fault = run.Unclean
-		}
+	if slices.ContainsFunc(r.Plan.Tables, func(t mask.Table) bool { return len(t.Masked) > 0 }) {
+		fault = run.Unclean
 	}
-	entries := slices.DeleteFunc(r.toc.Data(), func(e archive.Entry) bool { return truncated[postgres.Qualify(e.Namespace, e.Tag)] })
+	entries := slices.DeleteFunc(r.toc.Data(), func(e archive.Entry) bool { return r.planned[postgres.Qualify(e.Namespace, e.Tag)].Truncate })
 	list := r.dir + "/data.list"
 	if err := r.Staging.Host.WriteFile(ctx, list, []byte(archive.List(entries))); err != nil {
 		return err

@@ -32,7 +32,8 @@ type Restore struct {
 	MissingRoles []string   // after Finish: roles of the backup's grants that staging lacks
 
 	toc     *archive.TOC
-	dir     string // on staging: toc.dat and lists; never rows
+	dir     string                // on staging: toc.dat and lists; never rows
+	planned map[string]mask.Table // after Rehearse: the plan's tables by their names
 	samples samples
 	without string // what of the schema is left out, for people
 	list    string // the file in dir of what is restored; empty: everything
@@ -49,6 +50,10 @@ func (r *Restore) Rehearse(ctx context.Context) error {
 		if r.Plan, err = r.Rules.Plan(tables); err != nil {
 			return err
 		}
+		r.planned = map[string]mask.Table{}
+		for _, t := range r.Plan.Tables {
+			r.planned[t.Qualified()] = t
+		}
 		if err := r.unplanned(); err != nil {
 			return err
 		}
@@ -59,12 +64,9 @@ func (r *Restore) Rehearse(ctx context.Context) error {
 
 // unplanned refuses rows of tables that no rule speaks of: those of extensions, whose tables Schema leaves out.
 func (r *Restore) unplanned() error {
-	planned := map[string]bool{}
-	for _, t := range r.Plan.Tables {
-		planned[t.Qualified()] = true
-	}
 	for _, e := range r.toc.Data() {
-		if name := postgres.Qualify(e.Namespace, e.Tag); !planned[name] {
+		name := postgres.Qualify(e.Namespace, e.Tag)
+		if _, ok := r.planned[name]; !ok {
 			return run.Fail(run.Unclean, "its extension marked it for dumping (pg_extension_config_dump); empty it on production, or drop the extension there",
 				"table %s belongs to an extension, and the backup holds rows of it that no rule can mask", name)
 		}

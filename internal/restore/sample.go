@@ -36,15 +36,14 @@ func (s *samples) all() (samplers []*canary.Sampler) {
 // sampler makes the sampler for an entry's rows; nil where no column of its table is masked.
 func (r *Restore) sampler(e archive.Entry) (*canary.Sampler, error) {
 	name := postgres.Qualify(e.Namespace, e.Tag)
-	i := slices.IndexFunc(r.Plan.Tables, func(t mask.Table) bool { return t.Qualified() == name })
-	if i < 0 || len(r.Plan.Tables[i].Masked) == 0 {
+	if len(r.planned[name].Masked) == 0 {
 		return nil, nil
 	}
 	names, err := e.Columns()
 	if err != nil {
 		return nil, run.Fail(run.Unfit, "make a new backup: mage backup:create", "backup %s: %w", r.Backup.ID, err)
 	}
-	columns, err := watched(r.Plan.Tables[i], names)
+	columns, err := watched(r.planned[name], names)
 	if err != nil {
 		return nil, err
 	}

@@ -83,15 +83,11 @@ END { exit copying }'`
 
 // countInArchive counts the rows of truncated tables in a file of pg_dump -Fc.
 func (r *Restore) countInArchive(ctx context.Context) (results []TableResult, err error) {
-	truncated := map[string]bool{}
-	for _, t := range r.Plan.Tables {
-		truncated[t.Qualified()] = t.Truncate
-	}
 	tables := map[string]string{} // by their COPY
 	entries := slices.DeleteFunc(r.toc.Data(), func(e archive.Entry) bool {
 		name := postgres.Qualify(e.Namespace, e.Tag)
 		tables[strings.TrimSpace(e.Copy)] = name
-		return !truncated[name]
+		return !r.planned[name].Truncate
 	})
 	if len(entries) == 0 {
 		return nil, nil
@@ -120,16 +116,6 @@ func (r *Restore) countInArchive(ctx context.Context) (results []TableResult, er
 
 // Readable says whether the values of a column in the new database are the backup's own.
 func (r *Restore) Readable(table, column string) bool {
-	for _, t := range r.Plan.Tables {
-		if t.Qualified() != table {
-			continue
-		}
-		for _, c := range t.Masked {
-			if c.Name == column {
-				return false
-			}
-		}
-		return !t.Truncate
-	}
-	return false
+	t, ok := r.planned[table]
+	return ok && !t.Truncate && !masked(t, []string{column})
 }
