@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,16 +29,8 @@ type scanned struct {
 func newScanned(t *testing.T) *scanned {
 	t.Helper()
 	t.Setenv("REHEARSAL_FORMAT", "json")
-	dir, home := t.TempDir(), t.TempDir()
-	key := filepath.Join(dir, "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	public, err := os.ReadFile(key + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sshd, err := lab.StartSSHD(t.Context(), "production", filepath.Join(dir, "sshd"), string(public), "SetEnv HOME="+home)
+	home := t.TempDir()
+	sshd, machine, err := lab.StartHost(t.Context(), inventory.Host{Name: "production", Role: inventory.Production, State: "~/.rehearsal"}, t.TempDir(), "SetEnv HOME="+home)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,17 +40,12 @@ func newScanned(t *testing.T) *scanned {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cluster.Stop() })
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
+	machine.PostgresBin = cluster.Bin
 	s := &scanned{cluster: cluster, home: home}
 	s.sql(t, "postgres", "CREATE ROLE backup_reader LOGIN; GRANT pg_read_all_data, pg_monitor TO backup_reader; CREATE DATABASE shop")
 	id, _, _ := strings.Cut(s.sql(t, "postgres", "SELECT system_identifier FROM pg_control_system()"), "\n")
 	s.db = &inventory.Database{Name: "shop", Production: inventory.Server{Socket: cluster.Socket, Port: cluster.Port, Name: "shop", User: "backup_reader",
-		SystemIdentifier: id, DataDirectory: cluster.Data,
-		Host: &inventory.Host{Name: "production", Address: fmt.Sprintf("127.0.0.1:%d", sshd.Port), User: me.Username, Identity: key,
-			HostKey: sshd.HostKey, PostgresBin: cluster.Bin, Role: inventory.Production, State: "~/.rehearsal"}}}
+		SystemIdentifier: id, DataDirectory: cluster.Data, Host: machine}}
 	return s
 }
 

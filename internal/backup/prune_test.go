@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,15 +24,7 @@ import (
 // vault is a database whose backups lie, in a folder of this test, behind a real sshd.
 func vault(t *testing.T) *inventory.Database {
 	t.Helper()
-	key := filepath.Join(t.TempDir(), "id")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("ssh-keygen: %v: %s", err, out)
-	}
-	public, err := os.ReadFile(key + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := lab.StartSSHD(t.Context(), "vault", filepath.Join(t.TempDir(), "sshd"), string(public))
+	s, machine, err := lab.StartHost(t.Context(), inventory.Host{Name: "vault", Role: inventory.Backup}, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,13 +33,7 @@ func vault(t *testing.T) *inventory.Database {
 			t.Error(err)
 		}
 	})
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &inventory.Database{Name: "shop", Backups: inventory.Backups{
-		Host: &inventory.Host{Name: "vault", Address: fmt.Sprintf("127.0.0.1:%d", s.Port), User: me.Username,
-			Role: inventory.Backup, Identity: key, HostKey: s.HostKey},
+	return &inventory.Database{Name: "shop", Backups: inventory.Backups{Host: machine,
 		Path: filepath.Join(t.TempDir(), "shop's backups"), MaxAge: 26 * time.Hour, MaxShrink: 0.2}}
 }
 

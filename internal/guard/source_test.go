@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,25 +48,12 @@ func newSite(t *testing.T, extra ...string) *site {
 // serve starts the host's sshd.
 func (s *site) serve(t *testing.T, extra ...string) {
 	t.Helper()
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	public, err := os.ReadFile(key + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.sshd, err = lab.StartSSHD(t.Context(), "db1", filepath.Join(dir, "sshd"), string(public), extra...); err != nil {
+	var err error
+	machine := inventory.Host{Name: "production", Role: inventory.Production, State: "~/.rehearsal", PostgresBin: s.cluster.Bin}
+	if s.sshd, s.spec.Host, err = lab.StartHost(t.Context(), machine, t.TempDir(), extra...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.sshd.Stop() })
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.spec.Host = &inventory.Host{Name: "production", Address: fmt.Sprintf("127.0.0.1:%d", s.sshd.Port), User: me.Username, Identity: key,
-		HostKey: s.sshd.HostKey, PostgresBin: s.cluster.Bin, Role: inventory.Production, State: "~/.rehearsal"}
 }
 
 func (s *site) sql(t *testing.T, script string) string {

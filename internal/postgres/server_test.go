@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,17 +26,8 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	public, err := os.ReadFile(key + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
 	home := t.TempDir()
-	sshd, err := lab.StartSSHD(t.Context(), "db1", filepath.Join(dir, "sshd"), string(public), "SetEnv HOME="+home)
+	sshd, machine, err := lab.StartHost(t.Context(), inventory.Host{Name: "db1", Role: inventory.Staging, State: "~/.rehearsal"}, t.TempDir(), "SetEnv HOME="+home)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,15 +37,10 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cluster.Stop() })
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
+	machine.PostgresBin = cluster.Bin
 	s := &site{cluster: cluster, home: home}
 	s.sql(t, "CREATE ROLE rehearsal LOGIN CREATEDB PASSWORD 'right pass:word'; CREATE ROLE shop; GRANT shop, pg_signal_backend TO rehearsal; CREATE DATABASE shop OWNER shop")
-	s.spec = inventory.Server{Socket: cluster.Socket, Port: cluster.Port, Name: "shop", User: "rehearsal", Owner: "shop",
-		Host: &inventory.Host{Name: "db1", Address: fmt.Sprintf("127.0.0.1:%d", sshd.Port), User: me.Username, Identity: key,
-			HostKey: sshd.HostKey, PostgresBin: cluster.Bin, Role: inventory.Staging, State: "~/.rehearsal"}}
+	s.spec = inventory.Server{Socket: cluster.Socket, Port: cluster.Port, Name: "shop", User: "rehearsal", Owner: "shop", Host: machine}
 	return s
 }
 
