@@ -68,11 +68,10 @@ type checking struct {
 }
 
 func (c *checking) connect(ctx context.Context, _ *run.Step) error {
-	h, err := host.Dial(ctx, c.db.Production.Host)
+	h, err := host.DialFor(ctx, c.t, c.db.Production.Host)
 	if err != nil {
 		return err
 	}
-	c.t.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
 	c.production = &postgres.Server{Host: h, Spec: c.db.Production}
 	return nil
 }

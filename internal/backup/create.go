@@ -33,8 +33,8 @@ const (
 
 // Create makes a backup of db: guards at the source, counts and dump in one snapshot, every file hashed on its
 // way to the backup host, the manifest, and the ID at the very end. It refuses with run.Unfit where the server
-// is not the inventory's, where there are no tables or no rows, or where a table shrank by more than max_shrink
-// since the last good backup. Whatever ends it early leaves nothing on production and no backup.
+// is not the inventory's, and where there are no tables or no rows. A backup that floors or history speak against is
+// made, and is run.Unfit all the same. Whatever ends it early leaves nothing on production and no backup.
 func Create(ctx context.Context, t *run.Target, db *inventory.Database) error {
 	c := &creation{t: t, db: db}
 	if err := c.files.Load(db.SQL); err != nil {
@@ -97,15 +97,9 @@ type creation struct {
 func (c *creation) connect(ctx context.Context, _ *run.Step) error {
 	var production, backup *host.Host
 	g, dial := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { production, err = host.Dial(dial, c.db.Production.Host); return })
-	g.Go(func() (err error) { backup, err = host.Dial(dial, c.db.Backups.Host); return })
-	err := g.Wait()
-	for _, h := range []*host.Host{production, backup} {
-		if h != nil {
-			c.t.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
-		}
-	}
-	if err != nil {
+	g.Go(func() (err error) { production, err = host.DialFor(dial, c.t, c.db.Production.Host); return })
+	g.Go(func() (err error) { backup, err = host.DialFor(dial, c.t, c.db.Backups.Host); return })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	c.production = &postgres.Server{Host: production, Spec: c.db.Production}

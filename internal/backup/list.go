@@ -52,11 +52,10 @@ func List(ctx context.Context, t *run.Target, db *inventory.Database) error {
 
 // catalogue connects to the backup host until the target ends, and lists what is there.
 func catalogue(ctx context.Context, t *run.Target, db *inventory.Database) (*archive.Archive, []archive.Backup, error) {
-	h, err := host.Dial(ctx, db.Backups.Host)
+	h, err := host.DialFor(ctx, t, db.Backups.Host)
 	if err != nil {
 		return nil, nil, err
 	}
-	t.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
 	a := &archive.Archive{Host: h, Database: db}
 	backups, err := a.List(ctx)
 	return a, backups, err

@@ -64,28 +64,26 @@ func (d *Drill) Connect(ctx context.Context, _ *run.Step) error {
 
 // ConnectStaging dials the host of staging until the target ends.
 func (d *Drill) ConnectStaging(ctx context.Context) error {
-	h, err := host.Dial(ctx, d.DB.Staging.Host)
+	h, err := host.DialFor(ctx, d.Target, d.DB.Staging.Host)
 	if err != nil {
 		return err
 	}
-	d.Target.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
 	d.Staging = &postgres.Server{Host: h, Spec: d.DB.Staging}
 	return nil
 }
 
 // ConnectBackup dials the host of the backups until the target ends.
 func (d *Drill) ConnectBackup(ctx context.Context) error {
-	h, err := host.Dial(ctx, d.DB.Backups.Host)
+	h, err := host.DialFor(ctx, d.Target, d.DB.Backups.Host)
 	if err != nil {
 		return err
 	}
-	d.Target.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
 	d.Archive = &archive.Archive{Host: h, Database: d.DB}
 	return nil
 }
 
-// Asked is the ID that a flag asks for, "" without the flag; an empty flag is run.Usage.
-func Asked(flag *string) (id string, err error) {
+// idOf is the ID that a flag asks for, "" without the flag; an empty flag is run.Usage.
+func idOf(flag *string) (id string, err error) {
 	if flag == nil {
 		return "", nil
 	}
@@ -137,7 +135,7 @@ func (d *Drill) ChooseAny(ctx context.Context, asked *string, step *run.Step) er
 }
 
 func (d *Drill) list(ctx context.Context, asked *string) (id string, err error) {
-	if id, err = Asked(asked); err != nil {
+	if id, err = idOf(asked); err != nil {
 		return "", err
 	}
 	d.catalogue, err = d.Archive.List(ctx)

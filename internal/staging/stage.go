@@ -42,19 +42,15 @@ func (s *stage) read() error {
 
 // ready connects, chooses the backup and refuses what cannot work, before anything changes.
 func (s *stage) ready(ctx context.Context, o Options) error {
-	if err := s.Target.Step(ctx, "connect", s.Connect); err != nil {
-		return err
-	}
-	if err := s.Target.Step(ctx, "choose the backup", func(ctx context.Context, step *run.Step) error { return s.Choose(ctx, o.Backup, step) }); err != nil {
-		return err
-	}
-	return s.Target.Step(ctx, "check staging", func(ctx context.Context, step *run.Step) error {
-		if err := s.CheckStaging(ctx, step); err != nil {
-			return err
-		}
+	err := s.Target.Steps(ctx,
+		run.Named("connect", s.Connect),
+		run.Named("choose the backup", func(ctx context.Context, step *run.Step) error { return s.Choose(ctx, o.Backup, step) }),
+		run.Named("check staging", s.CheckStaging),
+	)
+	if err == nil {
 		s.warnOfFirst()
-		return nil
-	})
+	}
+	return err
 }
 
 // warnOfFirst says that there is no database to replace, which is right once.
