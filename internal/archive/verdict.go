@@ -35,7 +35,7 @@ func (a *Archive) judge(backups []Backup) {
 			b.Problem = a.wrong(b)
 		}
 		if b.Problem == "" && b.Kind == Ours && !b.settled {
-			b.Against, b.Suspicions = a.Suspect(b.Manifest, slices.DeleteFunc(slices.Clone(backups[i+1:]), func(o Backup) bool { return o.Kind != Ours }))
+			b.Against, b.Suspicions = a.Suspect(b.Manifest, backups[i+1:])
 			b.old = len(b.Suspicions) == 1 && len(old(b.Manifest, a.Database.Backups.MaxAge)) == 1
 		}
 		b.Verdict = b.verdict()
@@ -92,14 +92,15 @@ func (a *Archive) wrong(b *Backup) string {
 // of an empty or wrong instance cannot satisfy: its own source would agree with it. older are the judged backups
 // before it, newest first. against is the one it was compared with, "" where there is none: the newest that was
 // verified or accepted or, while there is no such one, the newest sealed. Those of a server that production was before
-// count: who writes an empty instance's identity into the inventory must not end history with it. Growth never raises a
-// suspicion. Tables that nobody counted are left out.
+// count: who writes an empty instance's identity into the inventory must not end history with it. Those that others made
+// count for one another only: what was counted of them is what their rules load. Growth never raises a suspicion. Tables
+// that nobody counted are left out.
 func (a *Archive) Suspect(m *Manifest, older []Backup, uncounted ...string) (against string, suspicions []string) {
 	policy := a.Database.Backups
 	floors := maps.Clone(policy.MinRows)
 	maps.DeleteFunc(floors, func(name string, _ int64) bool { return slices.Contains(uncounted, name) })
 	suspicions = append(belowFloors(m.Tables, floors), old(m, policy.MaxAge)...)
-	last := history(older)
+	last := history(older, m.Format > 0)
 	if last == nil {
 		return "", suspicions
 	}
@@ -128,12 +129,13 @@ func position(lsn string) (n uint64) {
 	return high<<32 | low
 }
 
-// history picks the backup that newer ones are compared with, or nil.
-func history(older []Backup) *Backup {
+// history picks the backup that newer ones are compared with, or nil; ours says that only one of our own will do.
+func history(older []Backup, ours bool) *Backup {
 	var sealed *Backup
 	for i := range older {
 		b := &older[i]
 		switch {
+		case ours && b.Kind != Ours:
 		case !b.good() && !b.stranger || b.Failed != "" || len(b.Manifest.Tables) == 0: // no tables: made by others, and not restored yet
 		case !b.RehearsedAt.IsZero() || b.Accepted != nil:
 			return b

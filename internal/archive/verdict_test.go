@@ -112,6 +112,20 @@ func TestABackupIsComparedWithTheLastOneThatIsKnownToBeGood(t *testing.T) {
 	}
 }
 
+func TestABackupOfOursIsComparedWithOursOnlyAndOneOfOthersWithAny(t *testing.T) {
+	theirs := afterRehearsal(madeOn(2, usual))
+	theirs.Kind, theirs.Verdict, theirs.Manifest.Format = Custom, Verified, 0
+	ours := afterRehearsal(madeOn(1, usual))
+	ours.Verdict = Verified
+	for format, against := range map[int]string{Format: ours.ID, 0: theirs.ID} {
+		m := *madeOn(3, usual).Manifest
+		m.Format = format
+		if got, _ := shopArchive().Suspect(&m, []Backup{theirs, ours}); got != against {
+			t.Errorf("format %d: compared with %q, want %q", format, got, against)
+		}
+	}
+}
+
 func TestTheNewestEventTellsACopyThatStopped(t *testing.T) {
 	for name, c := range map[string]struct {
 		events []postgres.Event
