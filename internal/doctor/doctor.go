@@ -61,8 +61,9 @@ func newExam(inv *inventory.Inventory, databases []*inventory.Database) *exam {
 		e.machine(db.Staging.Host).sees(s, inventory.Staging)
 	}
 	for _, store := range inv.Images {
-		e.machine(store.Production.Host)
-		e.machine(store.Backup.Host)
+		for _, tree := range slices.Concat(store.Production, store.Backup) {
+			e.machine(tree.Host)
+		}
 	}
 	slices.SortFunc(e.machines, func(a, b *machine) int {
 		return cmp.Or(slices.Index(roles, a.spec.Role)-slices.Index(roles, b.spec.Role), strings.Compare(a.spec.Name, b.spec.Name))

@@ -403,7 +403,7 @@ func TestEveryHostIsAskedOnceAndDatabasesAreToldApart(t *testing.T) {
 		hosts[name] = &inventory.Host{Name: name, Role: role}
 	}
 	inv := &inventory.Inventory{Hosts: hosts, Databases: map[string]*inventory.Database{},
-		Images: map[string]*inventory.ImageStore{"uploads": {Production: inventory.Tree{Host: hosts["files"]}, Backup: inventory.Tree{Host: hosts["vault"]}}}}
+		Images: map[string]*inventory.ImageStore{"uploads": {Production: []inventory.Tree{{Host: hosts["files"]}}, Backup: []inventory.Tree{{Host: hosts["vault"]}}}}}
 	var databases []*inventory.Database
 	for _, name := range []string{"crm", "shop"} {
 		db := &inventory.Database{Name: name, Production: inventory.Server{Host: hosts["db1"]}, Backups: inventory.Backups{Host: hosts["vault"]}, Staging: inventory.Server{Host: hosts["stage"]}}

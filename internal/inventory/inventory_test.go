@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,7 +178,7 @@ func TestTheExampleIsAnInventory(t *testing.T) {
 			SQL:     sql,
 		}},
 		Images: map[string]*ImageStore{"uploads": {
-			Name: "uploads", Production: Tree{production, "/srv/shop/uploads"}, Backup: Tree{backup, "/srv/backups/uploads"},
+			Name: "uploads", Production: []Tree{{production, "/srv/shop/uploads"}}, Backup: []Tree{{backup, "/srv/backups/uploads"}},
 			MaxLag: 26 * time.Hour, ReadLimit: 200e6, Hash: "blake3", Reread: 1. / 30, Ignore: []string{"*.tmp"},
 		}},
 		Accounts: []Account{
@@ -210,6 +211,9 @@ func TestEveryOptionalKeyOfTheExampleIsValid(t *testing.T) {
 			t.Errorf("%s is not set", what)
 		}
 	}
+	if sql, err := filepath.Abs("sql/shop/images.sql"); err != nil || !reflect.DeepEqual(inv.Images["uploads"].References, &References{shop, sql}) {
+		t.Errorf("references: %+v, %v", inv.Images["uploads"].References, err)
+	}
 	if staging.State != "/var/lib/rehearsal" {
 		t.Errorf("state is %q", staging.State)
 	}
@@ -218,11 +222,11 @@ func TestEveryOptionalKeyOfTheExampleIsValid(t *testing.T) {
 func TestTheExampleHasEveryKeyThatThereIs(t *testing.T) {
 	text := optional.ReplaceAllString(example(t, "hosts.example.yaml"), "$1$2")
 	_, err := load(t, `{nokey: 1, hosts: {a: {nokey: 1}}, databases: {d: {nokey: 1, production: {nokey: 1},
-  backups: {nokey: 1, keep: {nokey: 1}}, staging: {nokey: 1}}}, images: {i: {nokey: 1, production: {nokey: 1}, backup: {nokey: 1}}}}`)
+  backups: {nokey: 1, keep: {nokey: 1}}, staging: {nokey: 1}}}, images: {i: {nokey: 1, production: {nokey: 1}, backup: {nokey: 1}, references: {nokey: 1}}}}`)
 	wantRefusal(t, err)
 	known := regexp.MustCompile(`(?m)known keys: (.*)$`).FindAllStringSubmatch(err.Error(), -1)
-	if len(known) != 10 {
-		t.Fatalf("%d sections, want 10:\n%v", len(known), err)
+	if len(known) != 11 {
+		t.Fatalf("%d sections, want 11:\n%v", len(known), err)
 	}
 	for _, m := range known {
 		for _, key := range strings.Split(m[1], ", ") {
@@ -243,7 +247,7 @@ func TestAKeyThatIsLeftOutHasTheValueOfTheExample(t *testing.T) {
 	if shop.Production.Port != 5432 || shop.Staging.Port != 5432 {
 		t.Errorf("ports: %d, %d", shop.Production.Port, shop.Staging.Port)
 	}
-	if uploads.MaxLag != 26*time.Hour || uploads.ReadLimit != 0 || uploads.Hash != "blake3" || uploads.Reread != 1./30 {
+	if uploads.MaxLag != 26*time.Hour || uploads.ReadLimit != 0 || uploads.Hash != "blake3" || uploads.Reread != 1./30 || uploads.References != nil {
 		t.Errorf("images: %+v", uploads)
 	}
 	if inv.Hosts["prod"].State != "~/.rehearsal" {
@@ -291,6 +295,23 @@ func TestDatabasesThatOnlyLookAlikeAreTaken(t *testing.T) {
 		if inv, err := load(t, text); err != nil || len(inv.Databases) != 2 {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+func TestAnImageStoreMayLieInSeveralFoldersOnEachSide(t *testing.T) {
+	text := strings.NewReplacer(
+		"hosts:\n", "hosts:\n  far: {address: db2.example.com, role: production}\n",
+		"{host: prod, path: /srv/uploads}", "[{host: prod, path: /srv/uploads}, {host: prod, path: /srv/uploads2}, {host: far, path: /srv/uploads}]",
+		"    backup:     {host: vault, path: /srv/backups/uploads}", "    backup:\n    - host: vault\n      path: /srv/a\n    - host: vault\n      path: ~/a\n",
+	).Replace(minimal)
+	inv := mustLoad(t, text)
+	prod, far, vault := inv.Hosts["prod"], inv.Hosts["far"], inv.Hosts["vault"]
+	uploads := inv.Images["uploads"]
+	if want := []Tree{{prod, "/srv/uploads"}, {prod, "/srv/uploads2"}, {far, "/srv/uploads"}}; !slices.Equal(uploads.Production, want) {
+		t.Errorf("production: got %v, want %v", uploads.Production, want)
+	}
+	if want := []Tree{{vault, "/srv/a"}, {vault, "~/a"}}; !slices.Equal(uploads.Backup, want) {
+		t.Errorf("backup: got %v, want %v", uploads.Backup, want)
 	}
 }
 
@@ -452,6 +473,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add(minimal)
 	f.Add("hosts:\n  a: &x {address: b, role: jump, via: a}\n  <<: *x\n")
 	f.Add("hosts: {a: {address: [b, {c: d}], role: !!str jump}}\n---\n? a\n: |\n  b\n")
+	f.Add(strings.NewReplacer("{host: prod, path: /srv/uploads}", "[{host: prod, path: /a}, {host: prod, path: ~/a}]",
+		"  uploads:\n", "  uploads:\n    references: {database: shop, sql: a.sql}\n").Replace(minimal))
 	f.Add("- email: a@b.c\n  name: \t'é'\n  role: tester\r\n-\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		inv, problems, err := hosts("hosts.yaml", []byte(text))
@@ -487,8 +510,13 @@ func wholeInventory(t *testing.T, inv *Inventory) {
 		}
 	}
 	for _, s := range inv.Images {
-		if s.Production.Host.Role != Production || s.Backup.Host.Role != Backup || s.Production.Path == "" || s.Backup.Path == "" {
-			t.Errorf("image store %+v", s)
+		for role, trees := range map[Role][]Tree{Production: s.Production, Backup: s.Backup} {
+			if len(trees) == 0 || slices.ContainsFunc(trees, func(t Tree) bool { return t.Host.Role != role || t.Path == "" }) {
+				t.Errorf("image store %+v", s)
+			}
+		}
+		if s.References != nil && (s.References.Database == nil || !filepath.IsAbs(s.References.SQL)) {
+			t.Errorf("references of image store %+v", s)
 		}
 	}
 }

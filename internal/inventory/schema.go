@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/goccy/go-yaml/ast"
 
 	"rehearsal/internal/source"
 )
@@ -188,8 +191,8 @@ func (s *schema) images(p pair) {
 	store := &ImageStore{Name: p.name, MaxLag: 26 * time.Hour, Hash: "blake3", Reread: 1. / 30}
 	s.inv.Images[store.Name] = store
 	s.section(p, []key{
-		{"production", must, s.tree(&store.Production, Production)},
-		{"backup", must, s.tree(&store.Backup, Backup)},
+		{"production", must, s.trees(&store.Production, Production)},
+		{"backup", must, s.trees(&store.Backup, Backup)},
 		{"max_lag", may, into(s.reader, &store.MaxLag, duration)},
 		{"read_limit", may, into(s.reader, &store.ReadLimit, rate)},
 		{"hash", may, into(s.reader, &store.Hash, oneOf("blake3", "xxh128"))},
@@ -201,16 +204,64 @@ func (s *schema) images(p pair) {
 				store.Ignore = append(store.Ignore, pattern)
 			}
 		}},
+		{"references", may, s.references(&store.References)},
 	})
 }
 
-func (s *schema) tree(to *Tree, role Role) func(pair) {
+// trees reads where one side of an image store lies: one folder, or a list of them.
+func (s *schema) trees(to *[]Tree, role Role) func(pair) {
 	return func(p pair) {
+		places := []pair{p}
+		if _, several := p.value.(*ast.SequenceNode); several {
+			places = nil
+			for _, n := range s.list(p) {
+				places = append(places, pair{"a folder of " + p.name, n, n})
+			}
+			if len(places) == 0 {
+				s.fail(p.value, "%s is empty", p.name)
+			}
+		}
+		paths := make([]pair, len(places))
+		for i, q := range places {
+			var t Tree
+			paths[i] = s.section(q, []key{
+				{"host", must, into(s.reader, &t.Host, s.hostAs(role))},
+				{"path", must, into(s.reader, &t.Path, remotePath)},
+			})["path"]
+			s.refuseFoldersTwice(t, paths[i], *to, paths[:i])
+			*to = append(*to, t)
+		}
+	}
+}
+
+// refuseFoldersTwice reports a folder of one side that is, or shares files with, one of those before it.
+func (s *schema) refuseFoldersTwice(t Tree, at pair, before []Tree, paths []pair) {
+	for i, other := range before {
+		if how := overlap(t, other); how != "" {
+			line, _ := s.position(paths[i].key)
+			s.fail(at.value, "this folder is %s that on line %d; no file may be on one side twice", how, line)
+		}
+	}
+}
+
+func (s *schema) references(to **References) func(pair) {
+	return func(p pair) {
+		*to = &References{}
 		s.section(p, []key{
-			{"host", must, into(s.reader, &to.Host, s.hostAs(role))},
-			{"path", must, into(s.reader, &to.Path, remotePath)},
+			{"database", must, into(s.reader, &(*to).Database, s.databaseCalled)},
+			{"sql", must, into(s.reader, &(*to).SQL, s.localPath)},
 		})
 	}
+}
+
+func (s *schema) databaseCalled(name string) (*Database, error) {
+	db, ok := s.inv.Databases[name]
+	if !ok {
+		known := slices.Sorted(maps.Keys(s.inv.Databases))
+		return nil, fmt.Errorf("there is no database %q; databases has %s%s", name,
+			cmp.Or(strings.Join(known, ", "), "none"), source.DidYouMean(name, known))
+	}
+	return db, nil
 }
 
 // hostAs returns a parser of the names of hosts that have the role.
@@ -282,9 +333,9 @@ func sameMachine(a, b *Host) bool {
 func (s *schema) refuseSharedPlaces() {
 	for i, b := range s.databases {
 		for _, a := range s.databases[:i] {
-			if how := overlap(b.Backups, a.Backups); how != "" {
+			if how := overlap(Tree{b.Backups.Host, b.Backups.Path}, Tree{a.Backups.Host, a.Backups.Path}); how != "" {
 				line, _ := s.position(a.backups.key)
-				s.fail(b.backups.key, "the backups of %s %s %s's (line %d); each database needs a folder of its own",
+				s.fail(b.backups.key, "the folder for the backups of %s is %s that of %s (line %d); each database needs a folder of its own",
 					b.Name, how, a.Name, line)
 			}
 			if sameDatabase(b.Staging, a.Staging) {
@@ -298,7 +349,7 @@ func (s *schema) refuseSharedPlaces() {
 
 // overlap says how the folder b lies to the folder a; "" for apart. Whether a path below ~ is one from / nobody knows
 // without asking the host.
-func overlap(b, a Backups) string {
+func overlap(b, a Tree) string {
 	if a.Host == nil || b.Host == nil || a.Path == "" || b.Path == "" || !sameMachine(a.Host, b.Host) ||
 		strings.HasPrefix(a.Path, "~") && a.Host.User != b.Host.User {
 		return ""
@@ -306,11 +357,11 @@ func overlap(b, a Backups) string {
 	folderB, folderA := path.Clean(b.Path)+"/", path.Clean(a.Path)+"/"
 	switch {
 	case folderB == folderA:
-		return "have the folder of"
+		return "the same as"
 	case strings.HasPrefix(folderB, folderA), folderA == "//":
-		return "are inside the folder of"
+		return "inside"
 	case strings.HasPrefix(folderA, folderB), folderB == "//":
-		return "are around the folder of"
+		return "around"
 	}
 	return ""
 }

@@ -72,15 +72,22 @@ type Backups struct {
 // Keep is the retention policy: how many slots of each kind.
 type Keep struct{ Daily, Weekly, Monthly int }
 
-// ImageStore is a folder of images on production and its backup.
+// ImageStore is images on production and their backup.
 type ImageStore struct {
 	Name               string
-	Production, Backup Tree
+	Production, Backup []Tree // one at least; those of one side lie apart
 	MaxLag             time.Duration
 	ReadLimit          int64   // bytes per second and host; 0: unlimited
 	Hash               string  // blake3 or xxh128
 	Reread             float64 // share of the bytes read again in each run
 	Ignore             []string
+	References         *References // nil: nothing is said to refer to the images
+}
+
+// References says which images a database's rows refer to.
+type References struct {
+	Database *Database
+	SQL      string // absolute path of the file with the query; nobody has looked whether it exists
 }
 
 // Tree is one folder on one host.
