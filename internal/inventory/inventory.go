@@ -60,9 +60,16 @@ func (inv *Inventory) Database(name string) (*Database, error) {
 	return pick(inv.File, "database", "-database", name, inv.Databases)
 }
 
-// ImageStore returns the image store called name; "" will do where there is exactly one.
-func (inv *Inventory) ImageStore(name string) (*ImageStore, error) {
-	return pick(inv.File, "image store", "-store", name, inv.Images)
+// ImageStores returns the image store called name, or all of them, by name, where it is "".
+func (inv *Inventory) ImageStores(name string) (stores []*ImageStore, err error) {
+	if name == "" && len(inv.Images) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(inv.Images)) {
+			stores = append(stores, inv.Images[name])
+		}
+		return stores, nil
+	}
+	store, err := pick(inv.File, "image store", "-store", name, inv.Images)
+	return []*ImageStore{store}, err
 }
 
 func pick[T any](file, kind, flag, name string, all map[string]*T) (*T, error) {

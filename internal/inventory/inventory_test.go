@@ -432,11 +432,22 @@ func TestANameIsNeededOnlyWhereThereAreSeveral(t *testing.T) {
 	wantRefusal(t, err, "-database=NAME is needed: the inventory has blog, shop")
 	_, err = one.Database("blog")
 	wantRefusal(t, err, `there is no database "blog": the inventory has shop`)
-	_, err = one.ImageStore("")
+}
+
+func TestWithoutANameAllImageStoresAreMeant(t *testing.T) {
+	inv := &Inventory{File: "hosts.yaml"}
+	_, err := inv.ImageStores("")
 	wantRefusal(t, err, "hosts.yaml has no image store")
-	two.Images = map[string]*ImageStore{"uploads": {}, "avatars": {}}
-	_, err = two.ImageStore("")
-	wantRefusal(t, err, "-store=NAME is needed: the inventory has avatars, uploads")
+	uploads, avatars := &ImageStore{}, &ImageStore{}
+	inv.Images = map[string]*ImageStore{"uploads": uploads, "avatars": avatars}
+	if all, err := inv.ImageStores(""); err != nil || len(all) != 2 || all[0] != avatars || all[1] != uploads {
+		t.Errorf("got %v, %v", all, err)
+	}
+	if one, err := inv.ImageStores("uploads"); err != nil || len(one) != 1 || one[0] != uploads {
+		t.Errorf("got %v, %v", one, err)
+	}
+	_, err = inv.ImageStores("logos")
+	wantRefusal(t, err, `there is no image store "logos": the inventory has avatars, uploads`)
 }
 
 func TestAccountsMayBeNobody(t *testing.T) {

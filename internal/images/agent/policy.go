@@ -124,12 +124,15 @@ func (p *policy) learn(entry *index.Entry, found content.Result, old expectation
 	if max(found.Mtime, found.Ctime) < p.now.Add(-granularity).UnixNano() {
 		entry.Flags |= index.Settled
 	}
-	if !old.ok || found.Size != old.Size || found.Mtime != old.Mtime {
+	if found.Size != old.Size || found.Mtime != old.Mtime {
 		return
 	}
 	was := old.Hash
-	if old.Flags&index.Rotted != 0 {
+	switch {
+	case old.Flags&index.Rotted != 0: // what was found is remembered until the bytes are back
 		was = old.Was
+	case !old.ok:
+		return
 	}
 	if was != found.Hash {
 		entry.Flags |= index.Rotted

@@ -1,0 +1,356 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rehearsal/internal/host"
+	"rehearsal/internal/images/tree"
+	"rehearsal/internal/images/wire"
+	"rehearsal/internal/inventory"
+	"rehearsal/internal/run"
+)
+
+// peer is one folder of one side, and what its agents say of it.
+type peer struct {
+	side  Side
+	root  string
+	host  *host.Host
+	agent string // absolute path of the program there
+
+	scanner *session // has scanned, and lists
+	looker  *session
+
+	folders *queue
+	notices []wire.Notice
+	hello   wire.Greeting
+	skew    time.Duration // how far the host's clock is ahead of ours
+	summary wire.Summary
+	count   atomic.Pointer[wire.Count]
+	wan     int64 // bytes of sessions that have ended
+}
+
+func (p *peer) String() string { return fmt.Sprintf("%s:%s", p.host.Name(), p.root) }
+
+// bytes is how much went over the line.
+func (p *peer) bytes() int64 {
+	n := p.wan
+	for _, s := range []*session{p.scanner, p.looker} {
+		if s != nil {
+			n += s.Bytes()
+		}
+	}
+	return n
+}
+
+func (p *peer) close() {
+	for _, s := range []*session{p.scanner, p.looker} {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+// request is what is asked of the peer of a store.
+func (p *peer) request(store *inventory.ImageStore, o Options, seed uint64) wire.ScanRequest {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(p.root))
+	return wire.ScanRequest{
+		Version: wire.Version, Root: p.root, State: p.host.State("images", fmt.Sprintf("%s-%08x", store.Name, sum.Sum32())),
+		Algorithm: store.Hash, Seed: seed, Side: rand.Uint64(), Reread: store.Reread, Full: o.Full, Deep: o.Deep,
+		Limit: store.ReadLimit, Ignore: store.Ignore,
+	}
+}
+
+const (
+	// attempts is how often a scan whose agent or line was lost is gone on with before the run gives up.
+	attempts = 6
+	// backoff is the wait before the second attempt; it doubles.
+	backoff = time.Second
+)
+
+// scan has the peer walked and read. A line that is cut and an agent that is killed cost what was read in the last
+// seconds: the agent goes on where its index ends, and the digests that were heard before are passed over. The agent
+// lives as long as life, to list what it has scanned.
+func (p *peer) scan(life, ctx context.Context, t *run.Target, req wire.ScanRequest) (err error) {
+	defer func() { p.folders.end(err) }()
+	for attempt := 1; ; attempt++ {
+		err = p.scanOnce(life, ctx, req)
+		var failed *wire.Failure
+		locked := attempt > 1 && errors.As(err, &failed) && failed.Reason == wire.Locked // by the agent that was lost
+		if err == nil || ctx.Err() != nil || attempt == attempts || !locked && !lost(err) {
+			return err
+		}
+		wait := backoff << (attempt - 1)
+		t.Warn("%s: %v; going on in %s", p, err, run.Duration(wait))
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lost tells whether an agent ended without an answer, or the line to it.
+func lost(err error) bool {
+	var exit *host.ExitError
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &exit) && exit.Status > 128
+}
+
+func (p *peer) scanOnce(life, ctx context.Context, req wire.ScanRequest) error {
+	if p.scanner != nil {
+		p.wan += p.scanner.Bytes()
+		p.scanner.Close()
+	}
+	p.notices, p.summary = nil, wire.Summary{}
+	p.scanner = start(life, p.host, p.agent)
+	stop := context.AfterFunc(ctx, func() { p.scanner.Close() })
+	defer stop()
+	asked := time.Now()
+	if err := p.scanner.WriteJSON(wire.Scan, req); err != nil {
+		_, _, _, why := p.scanner.receive() // which knows why it takes nothing
+		return errors.Join(why, err)
+	}
+	passing := p.folders.again()
+	var heard tally
+	for {
+		frame, payload, done, err := p.scanner.receive()
+		if err != nil {
+			return err
+		}
+		if done {
+			return heard.holds(p)
+		}
+		switch frame {
+		case wire.Hello:
+			if p.hello, err = decode[wire.Greeting](payload); err == nil {
+				p.skew = p.hello.Clock.Sub(asked.Add(time.Since(asked) / 2))
+			}
+		case wire.Progress:
+			var c wire.Count
+			if c, err = decode[wire.Count](payload); err == nil {
+				p.count.Store(&c)
+			}
+		case wire.Digests:
+			err = p.folders.add(payload, passing, &heard)
+		case wire.Notices:
+			var more []wire.Notice
+			more, err = decode[[]wire.Notice](payload)
+			p.notices = append(p.notices, more...)
+		case wire.Totals:
+			p.summary, err = decode[wire.Summary](payload)
+			p.count.Store(&p.summary.Count)
+			heard.total = true
+		default:
+			err = fmt.Errorf("%w: a frame %q within the answer to a scan", wire.ErrCorrupt, frame)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+}
+
+func decode[T any](payload []byte) (message T, err error) {
+	if err = json.Unmarshal(payload, &message); err != nil {
+		err = fmt.Errorf("%w: %w", wire.ErrCorrupt, err)
+	}
+	return message, err
+}
+
+// tally is what was heard of a scan's answer, to be held against its end.
+type tally struct {
+	folders int64
+	sum     uint64
+	total   bool
+}
+
+func (h *tally) holds(p *peer) error {
+	if !h.total || h.folders != p.summary.Folders || h.sum != p.summary.Sum {
+		return fmt.Errorf("%s: %w: %d folders were heard of, %d were sent", p, wire.ErrCorrupt, h.folders, p.summary.Folders)
+	}
+	return nil
+}
+
+// queue holds the digests of a peer until the other side's are there, packed as they came: some 20 bytes a folder.
+type queue struct {
+	mu     sync.Mutex
+	more   sync.Cond // a frame, or the end
+	frames []queued
+	ended  bool
+	err    error
+	last   []byte // the folder that was heard of last
+	any    bool
+
+	reader *wire.FolderReader // of the frame that is being read; the comparison's
+}
+
+// queued is a frame, of which the first records are passed over.
+type queued struct {
+	payload []byte
+	pass    int
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.more.L = &q.mu
+	return q
+}
+
+// again begins the answer anew: what was heard before is passed over. It returns up to where, nil for nowhere.
+func (q *queue) again() []byte {
+	if !q.any {
+		return nil
+	}
+	return append([]byte{}, q.last...)
+}
+
+// add takes a frame, whose records up to the folder passing have been heard before.
+func (q *queue) add(payload []byte, passing []byte, heard *tally) error {
+	r := wire.NewFolderReader(payload)
+	pass := 0
+	var f wire.Folder
+	for r.Next(&f) {
+		heard.folders++
+		for _, s := range f.Sums {
+			heard.sum += s
+		}
+		if passing != nil && tree.Compare(f.Path, passing) <= 0 {
+			pass++
+			continue
+		}
+		if q.any && tree.Compare(f.Path, q.last) <= 0 {
+			return fmt.Errorf("%w: folders out of order", wire.ErrCorrupt)
+		}
+		q.last, q.any = append(q.last[:0], f.Path...), true
+	}
+	if r.Err() != nil {
+		return r.Err()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.frames = append(q.frames, queued{bytes.Clone(payload), pass})
+	q.more.Signal()
+	return nil
+}
+
+func (q *queue) end(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.ended, q.err = true, err
+	q.more.Signal()
+}
+
+// next reads the next folder into f, and waits for it; false after the last.
+func (q *queue) next(f *wire.Folder) (bool, error) {
+	for {
+		if q.reader != nil && q.reader.Next(f) {
+			return true, nil
+		}
+		q.mu.Lock()
+		for len(q.frames) == 0 && !q.ended {
+			q.more.Wait()
+		}
+		if len(q.frames) == 0 {
+			defer q.mu.Unlock()
+			return false, q.err
+		}
+		frame := q.frames[0]
+		q.frames[0] = queued{}
+		q.frames = q.frames[1:]
+		q.mu.Unlock()
+		q.reader = wire.NewFolderReader(frame.payload)
+		for range frame.pass {
+			q.reader.Next(f)
+		}
+	}
+}
+
+// look looks at paths once more. The answers are in the order of the paths. The agent that looks lives as long as life,
+// for the next look.
+func (p *peer) look(life, ctx context.Context, req wire.LookRequest) ([]wire.Seen, error) {
+	req.Root = p.root
+	if p.looker == nil {
+		p.looker = start(life, p.host, p.agent)
+	}
+	if err := p.looker.WriteJSON(wire.Look, req); err != nil {
+		return nil, fmt.Errorf("asking the agent on %s: %w", p.host.Name(), err)
+	}
+	seen := make([]wire.Seen, 0, len(req.Paths))
+	for {
+		_, payload, done, err := p.looker.receive()
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			break
+		}
+		r := wire.NewSeenReader(payload)
+		for s := (wire.Seen{}); r.Next(&s); {
+			seen = append(seen, s)
+		}
+		if r.Err() != nil {
+			return nil, r.Err()
+		}
+	}
+	if len(seen) != len(req.Paths) {
+		return nil, fmt.Errorf("%w: %d answers to %d paths", wire.ErrCorrupt, len(seen), len(req.Paths))
+	}
+	return seen, nil
+}
+
+// list asks for what is in the buckets, and calls each for every entry, in order.
+func (p *peer) list(buckets []wire.Bucket, each func(wire.Seen) error) error {
+	asked := make(chan error, 1)
+	go func() {
+		w := wire.NewBucketWriter(p.scanner.Conn)
+		for _, b := range buckets {
+			if err := w.Add(b); err != nil {
+				asked <- err
+				return
+			}
+		}
+		asked <- w.End()
+	}()
+	for {
+		_, payload, done, err := p.scanner.receive()
+		if err != nil {
+			return err
+		}
+		if done {
+			return <-asked
+		}
+		r := wire.NewSeenReader(payload)
+		for s := (wire.Seen{}); r.Next(&s); {
+			if err := each(s); err != nil {
+				return err
+			}
+		}
+		if r.Err() != nil {
+			return r.Err()
+		}
+	}
+}
+
+// comparePaths is the order in which entries are listed: by folder, then by name.
+func comparePaths(a, b []byte) int {
+	folderA, nameA := split(a)
+	folderB, nameB := split(b)
+	if c := tree.Compare(folderA, folderB); c != 0 {
+		return c
+	}
+	return bytes.Compare(nameA, nameB)
+}
+
+func split(path []byte) (folder, name []byte) {
+	i := bytes.LastIndexByte(path, '/')
+	return path[:max(i, 0)], path[i+1:]
+}

@@ -1,0 +1,86 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"time"
+
+	"rehearsal/internal/host"
+	"rehearsal/internal/images/wire"
+	"rehearsal/internal/run"
+)
+
+// session is one agent that runs on a host, and the conversation with it.
+type session struct {
+	*wire.Conn
+	host  *host.Host
+	stdin *io.PipeWriter
+	ended chan struct{}
+}
+
+// start starts the agent at program, an absolute path on h. It runs until Close, ctx's end or the connection's.
+func start(ctx context.Context, h *host.Host, program string) *session {
+	in, stdin := io.Pipe()
+	stdout, out := io.Pipe()
+	s := &session{Conn: wire.NewConn(stdout, stdin), host: h, stdin: stdin, ended: make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		err := h.Run(ctx, host.Cmd{Args: []string{program}, Stdin: in, Stdout: out})
+		if err == nil {
+			err = io.EOF
+		}
+		out.CloseWithError(err)
+		in.CloseWithError(err)
+	}()
+	return s
+}
+
+// Close ends the agent, which takes the end of its stdin as the word to.
+func (s *session) Close() {
+	s.stdin.Close()
+	select {
+	case <-s.ended:
+	case <-time.After(5 * time.Second):
+	}
+}
+
+// receive is Read for the frames of one answer; done at its end. A Failed is an error for people.
+func (s *session) receive() (t wire.Type, payload []byte, done bool, err error) {
+	t, payload, err = s.Read()
+	switch {
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("the agent on %s ended early: %w", s.host.Name(), io.ErrUnexpectedEOF)
+	case err != nil:
+		err = fmt.Errorf("listening to the agent on %s: %w", s.host.Name(), err)
+	case t == wire.Failed:
+		err = s.failed(payload)
+	}
+	return t, payload, t == wire.Done, err
+}
+
+// failed is the answer that could not be given.
+func (s *session) failed(payload []byte) error {
+	f, err := decode[wire.Failure](payload)
+	if err != nil {
+		return err
+	}
+	code, hint := run.Unexpected, ""
+	switch f.Reason {
+	case wire.NoRoot:
+		code, hint = run.Unfit, "is it mounted, and is its path in the inventory right?"
+	case wire.NotFolder:
+		code, hint = run.Usage, "write the folder's path into the inventory"
+	case wire.Locked:
+		code, hint = run.Locked, "wait for the other run, or end it"
+	case wire.NoState:
+		code, hint = run.Unreachable, "make it writable, or set `state:` of "+s.host.Name()+" in the inventory to a folder that is"
+	case wire.DiskFull:
+		code, hint = run.Unreachable, "make room on "+s.host.Name()+" for "+path.Dir(f.Path)
+	case wire.Old:
+		code, hint = run.Usage, "build the agent beside this program anew: see README.md"
+	}
+	return run.Fail(code, hint, "%s: %w", s.host.Name(), &f)
+}

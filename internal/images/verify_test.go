@@ -1,0 +1,252 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rehearsal/internal/inventory"
+	"rehearsal/internal/lab"
+	"rehearsal/internal/run"
+)
+
+// stores is a store on two real hosts, with the same odd files on both.
+type stores struct {
+	*inventory.ImageStore
+	production, backup string
+}
+
+// TestMain gives all tests one cache for the agent, which is built once, beside Go's own.
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		cache, err := os.MkdirTemp("", "images")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(cache)
+		builds, err := exec.Command("go", "env", "GOCACHE").Output()
+		if err != nil {
+			panic(err)
+		}
+		os.Setenv("GOCACHE", strings.TrimSpace(string(builds)))
+		os.Setenv("XDG_CACHE_HOME", cache)
+		return m.Run()
+	}())
+}
+
+var old = time.Date(2024, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func twoHosts(t *testing.T) *stores {
+	t.Helper()
+	t.Setenv("REHEARSAL_FORMAT", "json")
+	s := &stores{production: t.TempDir(), backup: t.TempDir()}
+	tree := func(role inventory.Role, path string) []inventory.Tree {
+		sshd, spec, err := lab.StartHost(t.Context(), inventory.Host{Name: string(role), Role: role, State: t.TempDir()}, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := sshd.Stop(); err != nil {
+				t.Error(err)
+			}
+		})
+		return []inventory.Tree{{Host: spec, Path: path}}
+	}
+	s.ImageStore = &inventory.ImageStore{Name: "uploads", MaxLag: 26 * time.Hour, Hash: "blake3", Reread: 1. / 30, Ignore: []string{"*.tmp"},
+		Production: tree(inventory.Production, s.production), Backup: tree(inventory.Backup, s.backup)}
+	for i, name := range []string{"a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "folder/f.jpg", "folder/deep/er/g.jpg", "folder two/h.jpg",
+		"odd\nline.jpg", "odd\xff.jpg", strings.Repeat("n", 251) + ".jpg", "-rf", "empty.txt"} {
+		data := drawn(t, i)
+		if filepath.Ext(name) != ".jpg" {
+			data = nil
+		}
+		s.write(t, s.production, name, data)
+		s.write(t, s.backup, name, data)
+	}
+	time.Sleep(1100 * time.Millisecond) // until then a file counts as being written
+	return s
+}
+
+func drawn(t *testing.T, i int) []byte {
+	t.Helper()
+	img := image.NewGray(image.Rect(0, 0, 64, 64))
+	for j := range img.Pix {
+		img.Pix[j] = byte(j * (i + 3))
+	}
+	var out bytes.Buffer
+	if err := jpeg.Encode(&out, img, nil); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func (s *stores) write(t *testing.T, root, name string, data []byte) {
+	t.Helper()
+	file := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(file, old, old); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// alter changes a byte in the middle of a file and nothing that stat tells but the ctime.
+func (s *stores) alter(t *testing.T, root, name string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)*2/3] ^= 1
+	s.write(t, root, name, data)
+}
+
+// verify runs images:verify, and returns what it found as lines, the fields of its JSON object, and its exit code.
+func (s *stores) verify(t *testing.T, o Options) (found []string, fields map[string]any, code run.Code) {
+	t.Helper()
+	_ = run.Main(t.Context(), "images:verify", func(ctx context.Context, target *run.Target) error {
+		all, err := compare(ctx, target, []*inventory.ImageStore{s.ImageStore}, o)
+		if err == nil {
+			err = report(target, all)
+			for _, f := range all[0].findings {
+				found = append(found, fmt.Sprintf("%s %s %q", f.Kind, f.Side, f.Path))
+			}
+		}
+		if err != nil {
+			t.Log(err)
+		}
+		fields, code = target.Report(), run.CodeOf(err)
+		return nil
+	})
+	return found, fields, code
+}
+
+func wantCode(t *testing.T, got, want run.Code) {
+	t.Helper()
+	if got != want {
+		t.Errorf("the exit code is %d, want %d", got, want)
+	}
+}
+
+func wantField(t *testing.T, fields map[string]any, key string, want int) {
+	t.Helper()
+	if got := fmt.Sprint(fields[key]); got != fmt.Sprint(want) {
+		t.Errorf("%s is %s, want %d", key, got, want)
+	}
+}
+
+func wantFound(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("found (-want +got):\n%s", diff)
+	}
+}
+
+func TestAnIdenticalTreeWithOddNamesIsReadOnce(t *testing.T) {
+	s := twoHosts(t)
+	found, fields, code := s.verify(t, Options{})
+	wantFound(t, found)
+	wantCode(t, code, run.Done)
+	wantField(t, fields, "files", 13)
+	wantField(t, fields, "identical", 13)
+	first := fmt.Sprint(fields["read_bytes"])
+	if total := fmt.Sprint(fields["bytes"]); first == "0" || total == "0" {
+		t.Errorf("the first run read %s bytes of %s", first, total)
+	}
+	_, fields, code = s.verify(t, Options{})
+	wantCode(t, code, run.Done)
+	if again := fmt.Sprint(fields["read_bytes"]); len(again) >= len(first) {
+		t.Errorf("the second run read %s bytes, the first %s", again, first)
+	}
+	_, fields, _ = s.verify(t, Options{Full: true})
+	if all := fmt.Sprint(fields["read_bytes"]); all != first {
+		t.Errorf("a full run read %s bytes, the first %s", all, first)
+	}
+}
+
+func TestEveryKindOfDiscrepancyIsFoundOnItsSide(t *testing.T) {
+	s := twoHosts(t)
+	if _, _, code := s.verify(t, Options{}); code != run.Done {
+		t.Fatal("the trees are not identical at first")
+	}
+	remove := func(root, name string) {
+		if err := os.Remove(filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove(s.backup, "folder/deep/er/g.jpg")
+	remove(s.production, "odd\nline.jpg")
+	s.alter(t, s.backup, "a.jpg")
+	s.alter(t, s.production, "odd\xff.jpg")
+	s.write(t, s.backup, "b.jpg", drawn(t, 1)[:200])
+	s.write(t, s.production, "c.jpg", drawn(t, 2)[:200])
+	s.write(t, s.backup, "c.jpg", drawn(t, 2)[:200])
+	s.write(t, s.production, "d.jpg", drawn(t, 20))
+	s.write(t, s.production, "ignored.tmp", nil)
+	if err := os.WriteFile(filepath.Join(s.production, "fresh.jpg"), drawn(t, 3), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	remove(s.backup, "e.jpg")
+	if err := os.Symlink("a.jpg", filepath.Join(s.backup, "e.jpg")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		`missing backup "folder/deep/er/g.jpg"`, `extra backup "odd\nline.jpg"`,
+		`different backup "a.jpg"`, `different production "odd\xff.jpg"`,
+		`damaged backup "b.jpg"`, `damaged both "c.jpg"`, `different unknown "d.jpg"`,
+		`pending backup "fresh.jpg"`, `different unknown "e.jpg"`,
+	}
+	for _, o := range []Options{{}, {}, {Full: true}} { // what was found is not forgotten
+		found, fields, code := s.verify(t, o)
+		wantFound(t, found, want...)
+		wantCode(t, code, run.Differ)
+		wantField(t, fields, "pending", 1)
+		wantField(t, fields, "identical", 5)
+	}
+}
+
+func TestAnEmptyProductionIsRefused(t *testing.T) {
+	s := twoHosts(t)
+	s.ImageStore.Production[0].Path = t.TempDir()
+	_, _, code := s.verify(t, Options{})
+	wantCode(t, code, run.Unfit)
+	s.ImageStore.Production[0].Path = filepath.Join(s.production, "nowhere")
+	_, _, code = s.verify(t, Options{})
+	wantCode(t, code, run.Unfit)
+	s.ImageStore.Production[0].Path = filepath.Join(s.production, "a.jpg")
+	_, _, code = s.verify(t, Options{})
+	wantCode(t, code, run.Usage)
+}
+
+func TestWhatCannotBeReadIsNeverEqual(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	s := twoHosts(t)
+	for _, root := range []string{s.production, s.backup} {
+		if err := os.Chmod(filepath.Join(root, "a.jpg"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, fields, code := s.verify(t, Options{})
+	wantFound(t, found, `unreadable both "a.jpg"`)
+	wantCode(t, code, run.Incomplete)
+	wantField(t, fields, "unchecked", 1)
+}
