@@ -83,7 +83,9 @@ const (
 // lives as long as life, to list what it has scanned.
 func (p *peer) scan(life, ctx context.Context, t *run.Target, req wire.ScanRequest) (err error) {
 	defer func() { p.folders.end(err) }()
+	began := time.Now()
 	for attempt := 1; ; attempt++ {
+		req.Running = time.Since(began)
 		err = p.scanOnce(life, ctx, req)
 		var failed *wire.Failure
 		locked := attempt > 1 && errors.As(err, &failed) && failed.Reason == wire.Locked // by the agent that was lost

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -249,4 +251,78 @@ func TestWhatCannotBeReadIsNeverEqual(t *testing.T) {
 	wantFound(t, found, `unreadable both "a.jpg"`)
 	wantCode(t, code, run.Incomplete)
 	wantField(t, fields, "unchecked", 1)
+}
+
+// agents are the pids of the agents that run from the state folder of a host.
+func agents(t *testing.T, host *inventory.Host) (pids []int) {
+	t.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, exe := range processes {
+		if program, err := os.Readlink(exe); err == nil && strings.HasPrefix(program, host.State) {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(exe))); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+func TestAnAgentThatIsKilledIsGoneOnWith(t *testing.T) {
+	s := twoHosts(t)
+	for i := range 300 {
+		data := bytes.Repeat([]byte{byte(i)}, 50_000)
+		s.write(t, s.production, fmt.Sprintf("many/%d/%d.dat", i/10, i), data)
+		s.write(t, s.backup, fmt.Sprintf("many/%d/%d.dat", i/10, i), data)
+	}
+	s.ReadLimit = 10e6 // 1.5 s
+	killed := make(chan int, 1)
+	go func() {
+		for range 200 {
+			time.Sleep(20 * time.Millisecond)
+			if pids := agents(t, s.Production[0].Host); len(pids) > 0 {
+				time.Sleep(700 * time.Millisecond)
+				killed <- pids[0]
+				_ = syscall.Kill(pids[0], syscall.SIGKILL)
+				return
+			}
+		}
+		killed <- 0
+	}()
+	found, fields, code := s.verify(t, Options{Full: true})
+	if <-killed == 0 {
+		t.Fatal("no agent ran")
+	}
+	wantFound(t, found)
+	wantCode(t, code, run.Done)
+	wantField(t, fields, "identical", 313)
+	if warnings := fmt.Sprint(fields["warnings"]); !strings.Contains(warnings, "going on in") {
+		t.Errorf("the warnings are %s", warnings)
+	}
+	for _, tr := range []inventory.Tree{s.Production[0], s.Backup[0]} {
+		if pids := agents(t, tr.Host); len(pids) > 0 {
+			t.Errorf("agents that still run on %s: %v", tr.Host.Name, pids)
+		}
+	}
+}
+
+func TestTwoRunsAtOnceAreRefused(t *testing.T) {
+	s := twoHosts(t)
+	s.write(t, s.production, "large.dat", make([]byte, 20e6))
+	s.write(t, s.backup, "large.dat", make([]byte, 20e6))
+	s.ReadLimit = 10e6
+	first := make(chan run.Code)
+	go func() {
+		_, _, code := s.verify(t, Options{})
+		first <- code
+	}()
+	for len(agents(t, s.Production[0].Host)) == 0 {
+		time.Sleep(20 * time.Millisecond)
+	}
+	time.Sleep(500 * time.Millisecond)
+	_, _, code := s.verify(t, Options{})
+	wantCode(t, code, run.Locked)
+	wantCode(t, <-first, run.Done)
 }

@@ -27,6 +27,7 @@ const (
 type policy struct {
 	full, deep bool
 	now        time.Time
+	began      uint32 // when the runner's run did, which may have lost an agent or a line since
 	due        uint32 // what was last read before is read again
 	share      int64  // bytes of what was read at due that are left to read again
 	touched    int64  // bytes of files with a new ctime alone that are left to read
@@ -37,7 +38,7 @@ type policy struct {
 // for, the first by path are read, and have a later time from then on.
 func newPolicy(req wire.ScanRequest, totals index.Totals, now time.Time) policy {
 	budget := int64(req.Reread * float64(totals.Bytes))
-	p := policy{full: req.Full, deep: req.Deep, now: now, share: budget, touched: max(budget, always)}
+	p := policy{full: req.Full, deep: req.Deep, now: now, began: uint32(now.Add(-req.Running).Unix()), share: budget, touched: max(budget, always)}
 	for _, age := range totals.Ages {
 		p.due = age.Read
 		if age.Bytes >= p.share {
@@ -86,6 +87,9 @@ func (p *policy) decide(e *tree.Entry, old *index.Entry) (entry index.Entry, rea
 			return entry, true
 		}
 		return carry(e, old, postponed), false // and keeps the old ctime, to be asked again
+	}
+	if p.full && old.Read >= p.began && old.Read < uint32(p.now.Unix()) {
+		return carry(e, old, 0), false
 	}
 	if p.full || old.Read < p.due {
 		return entry, true

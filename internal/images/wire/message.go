@@ -39,6 +39,7 @@ type ScanRequest struct {
 	Side      uint64 // differs between the sides: what could not be read is equal to nothing
 	Reread    float64
 	Full      bool
+	Running   time.Duration // since this run began: what a full run has read since then is read
 	Deep      bool
 	Limit     int64 // bytes per second; 0 for none
 	Ignore    []string
