@@ -35,7 +35,22 @@ func start(ctx context.Context, h *host.Host, program string) *session {
 		out.CloseWithError(err)
 		in.CloseWithError(err)
 	}()
+	go s.ping()
 	return s
+}
+
+// ping tells the agent that we are there, until it has ended.
+func (s *session) ping() {
+	tick := time.NewTicker(wire.PingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = s.Write(wire.Ping, nil) // a line that takes none is noticed by whoever waits for an answer
+		case <-s.ended:
+			return
+		}
+	}
 }
 
 // Close ends the agent, which takes the end of its stdin as the word to.

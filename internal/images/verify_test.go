@@ -326,3 +326,32 @@ func TestTwoRunsAtOnceAreRefused(t *testing.T) {
 	wantCode(t, code, run.Locked)
 	wantCode(t, <-first, run.Done)
 }
+
+// The files of one folder lie on two trees, and a name on both of them.
+func TestAStoreMayBeSpreadOverSeveralFolders(t *testing.T) {
+	s := twoHosts(t)
+	second := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(second, "folder"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	move := func(name string) {
+		if err := os.Rename(filepath.Join(s.production, name), filepath.Join(second, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("a.jpg")
+	move("folder/f.jpg")
+	s.Production = append(s.Production, inventory.Tree{Host: s.Production[0].Host, Path: second})
+	found, fields, code := s.verify(t, Options{})
+	wantFound(t, found)
+	wantCode(t, code, run.Done)
+	wantField(t, fields, "identical", 13)
+
+	s.write(t, second, "b.jpg", drawn(t, 30))
+	if err := os.Remove(filepath.Join(s.backup, "folder/f.jpg")); err != nil {
+		t.Fatal(err)
+	}
+	found, _, code = s.verify(t, Options{})
+	wantFound(t, found, `unreadable production "b.jpg"`, `missing backup "folder/f.jpg"`)
+	wantCode(t, code, run.Differ)
+}

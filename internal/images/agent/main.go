@@ -2,7 +2,7 @@
 // runner asks over stdin, and answers on stdout.
 //
 // It promises to give way to whoever else wants the host's processor, disk and page cache, to write nothing but its
-// index, and to end when stdin does: a line that drops leaves nothing running.
+// index, and to end when stdin does or nobody is heard there: a line that drops leaves nothing running.
 //
 // It depends on nothing on the host, opens no socket and starts no process.
 package main
@@ -45,6 +45,9 @@ func main() {
 	}
 }
 
+// silence is how long the runner may be unheard. It is a variable for the test, which cannot wait.
+var silence = 4 * wire.PingEvery
+
 // frame is one message of the runner.
 type frame struct {
 	wire.Type
@@ -58,6 +61,8 @@ func serve(in io.Reader, out io.Writer) error {
 	defer cancel()
 	conn := wire.NewConn(in, out)
 	frames := make(chan frame, 4)
+	silent := time.AfterFunc(silence, cancel)
+	defer silent.Stop()
 	go func() {
 		defer cancel()
 		defer close(frames)
@@ -65,6 +70,10 @@ func serve(in io.Reader, out io.Writer) error {
 			t, payload, err := conn.Read()
 			if err != nil {
 				return
+			}
+			silent.Reset(silence)
+			if t == wire.Ping {
+				continue
 			}
 			select {
 			case frames <- frame{t, append([]byte(nil), payload...)}:
@@ -74,7 +83,17 @@ func serve(in io.Reader, out io.Writer) error {
 		}
 	}()
 	a := &agent{conn: conn, frames: frames}
-	for f := range frames {
+	for {
+		var f frame
+		select {
+		case next, ok := <-frames:
+			if !ok {
+				return nil
+			}
+			f = next
+		case <-ctx.Done():
+			return nil
+		}
 		ended := make(chan error, 1)
 		go func() { ended <- a.answer(ctx, f) }()
 		select {
@@ -90,7 +109,6 @@ func serve(in io.Reader, out io.Writer) error {
 			return nil
 		}
 	}
-	return nil
 }
 
 // agent is one conversation.

@@ -10,11 +10,16 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Version is that of all messages. The agent is put on hosts by the runner that it was built with, so that a difference
 // means a forgotten file beside a compiled runner.
 const Version = 1
+
+// PingEvery is how often the runner sends a Ping. An agent that hears nothing for four times as long ends: a line may be
+// dead for hours before sshd notices, and the index is locked meanwhile.
+const PingEvery = 10 * time.Second
 
 // maxFrame bounds what a reader allocates on the word of a frame's head.
 const maxFrame = 4 << 20

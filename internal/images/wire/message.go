@@ -24,6 +24,7 @@ const (
 	Totals   Type = 't' // a Summary
 	Entries  Type = 'e' // see Listing
 	Looks    Type = 'k' // see Listing, each entry with its State
+	Ping     Type = 'i' // from the runner, now and then: it is still there
 	End      Type = 'E' // the end of a request of several frames
 	Done     Type = '.'
 	Failed   Type = '!' // a Failure
