@@ -355,3 +355,24 @@ func TestAStoreMayBeSpreadOverSeveralFolders(t *testing.T) {
 	wantFound(t, found, `unreadable production "b.jpg"`, `missing backup "folder/f.jpg"`)
 	wantCode(t, code, run.Differ)
 }
+
+func TestADeepRunReadsWhatWasNeverDecodedOnce(t *testing.T) {
+	s := twoHosts(t)
+	bad := drawn(t, 4) // whole for whoever looks at its markers alone
+	bad = append(bad[:len(bad)*2/3:len(bad)*2/3], 0xff, 0xd9)
+	s.write(t, s.production, "e.jpg", bad)
+	s.write(t, s.backup, "e.jpg", bad)
+	time.Sleep(1100 * time.Millisecond)
+	found, first, code := s.verify(t, Options{})
+	wantFound(t, found)
+	wantCode(t, code, run.Done)
+	for range 2 {
+		found, _, code = s.verify(t, Options{Deep: true})
+		wantFound(t, found, `damaged both "e.jpg"`)
+		wantCode(t, code, run.Differ)
+	}
+	_, deep, _ := s.verify(t, Options{Deep: true})
+	if a, b := fmt.Sprint(deep["read_bytes"]), fmt.Sprint(first["read_bytes"]); len(a) >= len(b) {
+		t.Errorf("the third deep run read %s bytes, the first run %s", a, b)
+	}
+}
