@@ -39,14 +39,11 @@ func main() {
 	if err := content.Yield(); err != nil { // it is no reason not to look
 		fmt.Fprintln(os.Stderr, "giving way to others:", err)
 	}
-	if err := serve(os.Stdin, os.Stdout); err != nil {
+	if err := serve(os.Stdin, os.Stdout, 4*wire.PingEvery); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
-
-// silence is how long the runner may be unheard. It is a variable for the test, which cannot wait.
-var silence = 4 * wire.PingEvery
 
 // frame is one message of the runner.
 type frame struct {
@@ -54,9 +51,9 @@ type frame struct {
 	payload []byte
 }
 
-// serve answers one request after the other until in ends, which is how the runner ends the agent and how a lost line
+// serve answers one request after the other until in ends or says nothing for as long as silence, which is how the runner ends the agent and how a lost line
 // does: what is being done then stops, and the index keeps what was read.
-func serve(in io.Reader, out io.Writer) error {
+func serve(in io.Reader, out io.Writer, silence time.Duration) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 	defer cancel()
 	conn := wire.NewConn(in, out)

@@ -9,11 +9,11 @@ import (
 )
 
 // ends tells whether serve returns within a time that is long.
-func ends(t *testing.T, in io.Reader) bool {
+func ends(t *testing.T, in io.Reader, silence time.Duration) bool {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
-		_ = serve(in, io.Discard)
+		_ = serve(in, io.Discard, silence)
 		close(ended)
 	}()
 	select {
@@ -27,24 +27,20 @@ func ends(t *testing.T, in io.Reader) bool {
 func TestTheAgentEndsWithItsStdin(t *testing.T) {
 	in, out := io.Pipe()
 	out.Close()
-	if !ends(t, in) {
+	if !ends(t, in, time.Hour) {
 		t.Error("it goes on")
 	}
 }
 
 func TestTheAgentEndsWhenNobodyIsHeard(t *testing.T) {
-	defer func(was time.Duration) { silence = was }(silence)
-	silence = 200 * time.Millisecond
 	in, out := io.Pipe()
 	defer out.Close()
-	if !ends(t, in) {
+	if !ends(t, in, 200*time.Millisecond) {
 		t.Error("it goes on")
 	}
 }
 
 func TestTheAgentGoesOnWhileItIsPinged(t *testing.T) {
-	defer func(was time.Duration) { silence = was }(silence)
-	silence = 500 * time.Millisecond
 	in, out := io.Pipe()
 	pinging, stop := wire.NewConn(nil, out), make(chan struct{})
 	go func() {
@@ -58,7 +54,7 @@ func TestTheAgentGoesOnWhileItIsPinged(t *testing.T) {
 			}
 		}
 	}()
-	if ends(t, in) {
+	if ends(t, in, 500*time.Millisecond) {
 		t.Error("it ended")
 	}
 	close(stop)
