@@ -4,5 +4,5 @@
 // nothing about the file has changed; that whatever could not be compared makes the run incomplete; and that a
 // difference is looked at twice before it is reported.
 //
-// It never writes into a store, and never compares the clocks of two hosts.
+// It writes into a store only what Repair is certain of, deletes nothing, and never compares the clocks of two hosts.
 package images

@@ -94,6 +94,8 @@ func (s *session) failed(payload []byte) error {
 		code, hint = run.Unreachable, "make it writable, or set `state:` of "+s.host.Name()+" in the inventory to a folder that is"
 	case wire.DiskFull:
 		code, hint = run.Unreachable, "make room on "+s.host.Name()+" for "+path.Dir(f.Path)
+	case wire.Changed:
+		code, hint = run.Differ, "start again: the store is being written to"
 	case wire.Old:
 		code, hint = run.Usage, "build the agent beside this program anew: see README.md"
 	}

@@ -339,10 +339,16 @@ func (c *comparison) look(ctx context.Context, pairs []pair, read bool) error {
 	return nil
 }
 
-// remember adds what the index knows and a look cannot see: what the bytes were before.
+// remember adds what the index knows and a look cannot see: what the bytes are where they were not read, and what they
+// were before.
 func remember(now *wire.Seen, was wire.Seen) {
-	const both = index.Known | index.Rotted
-	if now.State == wire.Present && was.Flags&both == both && now.Hash == was.Hash {
+	if now.State != wire.Present || was.Flags&index.Known == 0 {
+		return
+	}
+	if now.Flags&index.Known == 0 && now.Kind == was.Kind && now.Size == was.Size && now.Mtime == was.Mtime {
+		now.Flags, now.Hash, now.Damage = now.Flags|index.Known, was.Hash, was.Damage
+	}
+	if was.Flags&index.Rotted != 0 && now.Hash == was.Hash {
 		now.Flags |= index.Rotted
 		now.Was = was.Was
 	}

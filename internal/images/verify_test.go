@@ -376,3 +376,90 @@ func TestADeepRunReadsWhatWasNeverDecodedOnce(t *testing.T) {
 		t.Errorf("the third deep run read %s bytes, the first run %s", a, b)
 	}
 }
+
+// repair runs images:repair and returns its JSON object's fields and its exit code.
+func (s *stores) repair(t *testing.T, dryRun bool) (fields map[string]any, code run.Code) {
+	t.Helper()
+	_ = run.Main(t.Context(), "images:repair", func(ctx context.Context, target *run.Target) error {
+		err := Repair(ctx, target, []*inventory.ImageStore{s.ImageStore}, dryRun)
+		if err != nil {
+			t.Log(err)
+		}
+		fields, code = target.Report(), run.CodeOf(err)
+		return nil
+	})
+	return fields, code
+}
+
+func (s *stores) read(t *testing.T, root, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestRepairCopiesWhatIsCertainAndLeavesTheRest(t *testing.T) {
+	s := twoHosts(t)
+	if _, _, code := s.verify(t, Options{}); code != run.Done {
+		t.Fatal("the trees are not identical at first")
+	}
+	whole := map[string][]byte{}
+	for _, name := range []string{"a.jpg", "b.jpg", "c.jpg", "folder/deep/er/g.jpg", "odd\xff.jpg", "d.jpg"} {
+		whole[name] = s.read(t, s.production, name)
+	}
+	if err := os.RemoveAll(filepath.Join(s.backup, "folder")); err != nil {
+		t.Fatal(err)
+	}
+	s.alter(t, s.backup, "a.jpg")
+	s.alter(t, s.production, "odd\xff.jpg")
+	s.write(t, s.backup, "b.jpg", whole["b.jpg"][:200])
+	s.write(t, s.production, "c.jpg", whole["c.jpg"][:200])
+	s.write(t, s.production, "d.jpg", drawn(t, 20)) // nothing tells
+	s.write(t, s.backup, "extra.jpg", drawn(t, 21))
+	rotted := s.read(t, s.backup, "a.jpg")
+
+	fields, code := s.repair(t, true)
+	wantCode(t, code, run.Done)
+	if n := len(fields["copies"].([]any)); n != 6 {
+		t.Errorf("the plan copies %d: %v", n, fields["copies"])
+	}
+	if got := s.read(t, s.backup, "a.jpg"); !bytes.Equal(got, rotted) {
+		t.Error("a dry run changed the backup")
+	}
+
+	fields, code = s.repair(t, false)
+	wantCode(t, code, run.Differ)
+	if n := len(fields["left"].([]any)); n != 2 {
+		t.Errorf("%d are left: %v", n, fields["left"])
+	}
+	delete(whole, "d.jpg")
+	for name, want := range whole {
+		for _, root := range []string{s.production, s.backup} {
+			if got := s.read(t, root, name); !bytes.Equal(got, want) {
+				t.Errorf("%q in %s is not mended", name, root)
+			}
+			if st, err := os.Stat(filepath.Join(root, name)); err != nil || !st.ModTime().Equal(old) || st.Mode().Perm() != 0o644 {
+				t.Errorf("%q in %s: %v, %v", name, root, st, err)
+			}
+		}
+	}
+	kept, err := filepath.Glob(filepath.Join(s.Backup[0].Host.State, "replaced", "*", "uploads", "a.jpg"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept: %v, %v", kept, err)
+	}
+	if got := s.read(t, "", kept[0]); !bytes.Equal(got, rotted) {
+		t.Error("what was replaced is not what is kept")
+	}
+	found, _, _ := s.verify(t, Options{Full: true})
+	wantFound(t, found, `different unknown "d.jpg"`, `extra backup "extra.jpg"`)
+	for _, root := range []string{s.production, s.backup} {
+		if drafts, _ := filepath.Glob(filepath.Join(root, ".rehearsal-*")); len(drafts) > 0 {
+			t.Errorf("left behind: %v", drafts)
+		}
+	}
+	if _, code = s.repair(t, false); code != run.Differ {
+		t.Errorf("a second repair ends with %d", code)
+	}
+}

@@ -1,8 +1,8 @@
-// Command agent is what Rehearsal puts on a host to look at its images: it walks, hashes, remembers and lists, as the
+// Command agent is what Rehearsal puts on a host to look at its images: it walks, hashes, remembers, lists and copies, as the
 // runner asks over stdin, and answers on stdout.
 //
 // It promises to give way to whoever else wants the host's processor, disk and page cache, to write nothing but its
-// index, and to end when stdin does or nobody is heard there: a line that drops leaves nothing running.
+// index and what it is told to put, and to end when stdin does or nobody is heard there: a line that drops leaves nothing running.
 //
 // It depends on nothing on the host, opens no socket and starts no process.
 package main
@@ -129,6 +129,10 @@ func (a *agent) answer(ctx context.Context, f frame) error {
 		err = a.list(ctx, f.payload)
 	case wire.Look:
 		err = a.look(ctx, f.payload)
+	case wire.Get:
+		err = a.get(ctx, f.payload)
+	case wire.Put:
+		err = a.put(ctx, f.payload)
 	default:
 		err = fmt.Errorf("there is no request %q", f.Type)
 	}

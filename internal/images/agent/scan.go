@@ -88,6 +88,7 @@ func (a *agent) scan(ctx context.Context, payload []byte) (err error) {
 		return err
 	}
 	defer unlock()
+	s.Ignore = append(s.Ignore, tree.Drafts)
 	header := index.Header{Root: s.Root, Algorithm: s.Algorithm}
 	if err := s.open(header); err != nil {
 		return err

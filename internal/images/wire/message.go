@@ -13,6 +13,8 @@ const (
 	Scan Type = 'S' // a ScanRequest: Hello, Progress, Digests and Notices as they come, Totals
 	List Type = 'L' // buckets, see Buckets; an empty Type ends the request: Entries
 	Look Type = 'K' // a LookRequest: Looks
+	Get  Type = 'G' // a GetRequest: Data, Got
+	Put  Type = 'P' // a PutRequest, then Data, then End with a GetAnswer: nothing but Done
 )
 
 // What the agent answers, and the parts of longer messages.
@@ -24,6 +26,8 @@ const (
 	Totals   Type = 't' // a Summary
 	Entries  Type = 'e' // see Listing
 	Looks    Type = 'k' // see Listing, each entry with its State
+	Data     Type = 'D' // bytes of a file
+	Got      Type = 'g' // a GetAnswer
 	Ping     Type = 'i' // from the runner, now and then: it is still there
 	End      Type = 'E' // the end of a request of several frames
 	Done     Type = '.'
@@ -92,6 +96,29 @@ type LookRequest struct {
 	Paths     [][]byte
 }
 
+// GetRequest asks for the bytes of a file.
+type GetRequest struct {
+	Root string
+	Path []byte
+}
+
+// GetAnswer follows the bytes.
+type GetAnswer struct {
+	Mtime int64  // nanoseconds since 1970
+	Mode  uint32 // permission bits
+}
+
+// PutRequest asks for a file to be written or replaced.
+type PutRequest struct {
+	Root      string
+	Path      []byte
+	Algorithm string
+	Hash      [16]byte // of the bytes that follow
+	Absent    bool     // there must be nothing under the name now
+	Replaces  [16]byte // else the hash of the file that is there
+	Keep      string   // and the absolute path that it is kept under
+}
+
 // Failure is an answer that could not be given.
 type Failure struct {
 	Reason  Reason
@@ -109,6 +136,7 @@ const (
 	Locked    Reason = "locked"    // another run works on this tree
 	NoState   Reason = "no state"  // the index cannot be written
 	DiskFull  Reason = "disk full" // the index or a file cannot be written for want of space
+	Changed   Reason = "changed"   // a file is not what it was when it was compared
 	Old       Reason = "version"   // the agent is of another version
 	Other     Reason = "other"
 )
