@@ -155,18 +155,32 @@ type listed struct {
 	head *wire.Seen
 }
 
+// source calls each for what it knows of, in the order of tree.ComparePaths.
+type source func(each func(wire.Seen) error) error
+
 // list has all peers list the buckets at once, and calls each for every path in them, in order.
 func list(ctx context.Context, production, backup []*peer, buckets []wire.Bucket, each func(pair) error) error {
 	if len(buckets) == 0 {
 		return nil
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	open := func(peers []*peer) (all []*listed) {
+	lists := func(peers []*peer) (all []source) {
 		for _, p := range peers {
+			all = append(all, func(each func(wire.Seen) error) error { return p.list(buckets, each) })
+		}
+		return all
+	}
+	return sideBySide(ctx, lists(production), lists(backup), each)
+}
+
+// sideBySide listens to all sources at once, and calls each for every path, in order, with what each side knows of it.
+func sideBySide(ctx context.Context, production, backup []source, each func(pair) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	open := func(sources []source) (all []*listed) {
+		for _, list := range sources {
 			l := &listed{seen: make(chan wire.Seen, 64)}
 			all = append(all, l)
 			g.Go(func() error {
-				err := p.list(buckets, func(s wire.Seen) error {
+				err := list(func(s wire.Seen) error {
 					select {
 					case l.seen <- s:
 						return nil
@@ -211,7 +225,7 @@ func mergeLists(ctx context.Context, sides [2][]*listed, each func(pair) error) 
 		var path []byte
 		for _, side := range sides {
 			for _, l := range side {
-				if l.head != nil && (path == nil || comparePaths(l.head.Path, path) < 0) {
+				if l.head != nil && (path == nil || tree.ComparePaths(l.head.Path, path) < 0) {
 					path = l.head.Path
 				}
 			}

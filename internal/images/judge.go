@@ -14,21 +14,26 @@ import (
 // Kind is what is the matter with a path.
 type Kind string
 
-// The kinds. Those up to Damaged are discrepancies, Pending is none, and the last two could not be compared.
+// The kinds. Those up to Dangling are discrepancies; the next two could not be compared; the last two are notes.
 const (
-	Identical  Kind = ""
-	Missing    Kind = "missing"   // on the backup
-	Extra      Kind = "extra"     // on the backup only
-	Different  Kind = "different" // bytes, or what they are
-	Damaged    Kind = "damaged"   // it is no whole image
-	Pending    Kind = "pending"   // so young that the backup may follow yet
-	Unreadable Kind = "unreadable"
-	Changing   Kind = "changing"
+	Identical    Kind = ""
+	Missing      Kind = "missing"   // on the backup
+	Extra        Kind = "extra"     // on the backup only
+	Different    Kind = "different" // bytes, or what they are
+	Damaged      Kind = "damaged"   // it is no whole image
+	Dangling     Kind = "dangling"  // a row of the database refers to it, and production has no such file
+	Unreadable   Kind = "unreadable"
+	Changing     Kind = "changing"
+	Pending      Kind = "pending"      // so young that the backup may follow yet
+	Unreferenced Kind = "unreferenced" // no row of the database refers to it
 )
+
+// kinds are those of a finding, as they are printed.
+var kinds = []Kind{Missing, Extra, Different, Damaged, Dangling, Unreadable, Changing, Pending, Unreferenced}
 
 // Discrepancy tells whether it is one.
 func (k Kind) Discrepancy() bool {
-	return k == Missing || k == Extra || k == Different || k == Damaged
+	return k == Missing || k == Extra || k == Different || k == Damaged || k == Dangling
 }
 
 // Unchecked tells whether nothing is known.

@@ -3,7 +3,6 @@ package images
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -83,9 +82,7 @@ const (
 // lives as long as life, to list what it has scanned.
 func (p *peer) scan(life, ctx context.Context, t *run.Target, req wire.ScanRequest) (err error) {
 	defer func() { p.folders.end(err) }()
-	began := time.Now()
 	for attempt := 1; ; attempt++ {
-		req.Running = time.Since(began)
 		err = p.scanOnce(life, ctx, req)
 		var failed *wire.Failure
 		locked := attempt > 1 && errors.As(err, &failed) && failed.Reason == wire.Locked // by the agent that was lost
@@ -134,22 +131,22 @@ func (p *peer) scanOnce(life, ctx context.Context, req wire.ScanRequest) error {
 		}
 		switch frame {
 		case wire.Hello:
-			if p.hello, err = decode[wire.Greeting](payload); err == nil {
+			if p.hello, err = wire.Decode[wire.Greeting](payload); err == nil {
 				p.skew = p.hello.Clock.Sub(asked.Add(time.Since(asked) / 2))
 			}
 		case wire.Progress:
 			var c wire.Count
-			if c, err = decode[wire.Count](payload); err == nil {
+			if c, err = wire.Decode[wire.Count](payload); err == nil {
 				p.count.Store(&c)
 			}
 		case wire.Digests:
 			err = p.folders.add(payload, passing, &heard)
 		case wire.Notices:
 			var more []wire.Notice
-			more, err = decode[[]wire.Notice](payload)
+			more, err = wire.Decode[[]wire.Notice](payload)
 			p.notices = append(p.notices, more...)
 		case wire.Totals:
-			p.summary, err = decode[wire.Summary](payload)
+			p.summary, err = wire.Decode[wire.Summary](payload)
 			p.count.Store(&p.summary.Count)
 			heard.total = true
 		default:
@@ -159,13 +156,6 @@ func (p *peer) scanOnce(life, ctx context.Context, req wire.ScanRequest) error {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
-}
-
-func decode[T any](payload []byte) (message T, err error) {
-	if err = json.Unmarshal(payload, &message); err != nil {
-		err = fmt.Errorf("%w: %w", wire.ErrCorrupt, err)
-	}
-	return message, err
 }
 
 // tally is what was heard of a scan's answer, to be held against its end.
@@ -287,21 +277,12 @@ func (p *peer) look(life, ctx context.Context, req wire.LookRequest) ([]wire.See
 		return nil, fmt.Errorf("asking the agent on %s: %w", p.host.Name(), err)
 	}
 	seen := make([]wire.Seen, 0, len(req.Paths))
-	for {
-		_, payload, done, err := p.looker.receive()
-		if err != nil {
-			return nil, err
-		}
-		if done {
-			break
-		}
-		r := wire.NewSeenReader(payload)
-		for s := (wire.Seen{}); r.Next(&s); {
-			seen = append(seen, s)
-		}
-		if r.Err() != nil {
-			return nil, r.Err()
-		}
+	err := p.looker.seen(func(one wire.Seen) error {
+		seen = append(seen, one)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(seen) != len(req.Paths) {
 		return nil, fmt.Errorf("%w: %d answers to %d paths", wire.ErrCorrupt, len(seen), len(req.Paths))
@@ -322,37 +303,8 @@ func (p *peer) list(buckets []wire.Bucket, each func(wire.Seen) error) error {
 		}
 		asked <- w.End()
 	}()
-	for {
-		_, payload, done, err := p.scanner.receive()
-		if err != nil {
-			return err
-		}
-		if done {
-			return <-asked
-		}
-		r := wire.NewSeenReader(payload)
-		for s := (wire.Seen{}); r.Next(&s); {
-			if err := each(s); err != nil {
-				return err
-			}
-		}
-		if r.Err() != nil {
-			return r.Err()
-		}
+	if err := p.scanner.seen(each); err != nil {
+		return err
 	}
-}
-
-// comparePaths is the order in which entries are listed: by folder, then by name.
-func comparePaths(a, b []byte) int {
-	folderA, nameA := split(a)
-	folderB, nameB := split(b)
-	if c := tree.Compare(folderA, folderB); c != 0 {
-		return c
-	}
-	return bytes.Compare(nameA, nameB)
-}
-
-func split(path []byte) (folder, name []byte) {
-	i := bytes.LastIndexByte(path, '/')
-	return path[:max(i, 0)], path[i+1:]
+	return <-asked
 }

@@ -33,18 +33,17 @@ func Repair(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, 
 		return err
 	}
 	var orders []*order
-	var left []Finding
+	left, n, beyond := []mention{}, counts{}, int64(0)
 	for _, c := range all {
-		for _, f := range c.findings {
-			if f.Kind == Pending {
-				continue
-			}
+		for _, f := range c.found.kept {
 			if o := c.order(f); o != nil {
 				orders = append(orders, o)
 			} else {
-				left = append(left, f)
+				n[f.Kind]++
+				left = append(left, c.mention(f))
 			}
 		}
+		beyond += c.found.beyond()
 	}
 	tell(t, orders, left)
 	if dryRun {
@@ -57,11 +56,9 @@ func Repair(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, 
 			return err
 		}
 	}
-	n := counts{}
-	for _, f := range left {
-		n[f.Kind]++
-	}
 	switch {
+	case beyond > 0:
+		return run.Fail(run.Differ, "run it again for the others", "%d more images differ than one run repairs", beyond)
 	case n.discrepancies() > 0:
 		return run.Fail(run.Differ, "decide by hand which side is right, copy it, and verify again", "%d images are left that nothing tells about", n.discrepancies())
 	case n.unchecked() > 0:
@@ -122,19 +119,26 @@ func (f *Finding) healer() Side {
 }
 
 // tell prints the plan and sets the fields of the JSON object.
-func tell(t *run.Target, orders []*order, left []Finding) {
-	copies, rest := []map[string]any{}, []map[string]any{}
+func tell(t *run.Target, orders []*order, left []mention) {
+	type copied struct {
+		Store string `json:"store"`
+		Path  string `json:"path"`
+		Kind  Kind   `json:"kind"`
+		From  Side   `json:"from"`
+		To    Side   `json:"to"`
+		Why   string `json:"why"`
+	}
+	copies := []copied{}
 	var rows [][]string
 	for _, o := range orders {
-		copies = append(copies, map[string]any{"path": name(o.Path), "kind": o.Kind, "from": o.from.side, "to": o.to.side, "why": o.Why})
+		copies = append(copies, copied{o.Name, name(o.Path), o.Kind, o.from.side, o.to.side, o.Why})
 		rows = append(rows, []string{"  copy to " + string(o.to.side), name(o.Path), string(o.Kind) + ": " + o.Why})
 	}
-	for _, f := range left {
-		rest = append(rest, map[string]any{"path": name(f.Path), "kind": f.Kind, "side": f.Side, "why": f.Why})
-		rows = append(rows, []string{"  leave", name(f.Path), string(f.Kind) + ": " + f.Why})
+	for _, m := range left {
+		rows = append(rows, []string{"  leave", m.Path, string(m.Kind) + ": " + m.Why})
 	}
 	t.Set("copies", copies)
-	t.Set("left", rest)
+	t.Set("left", left)
 	t.Printf("\n%d to copy, %d to leave", len(orders), len(left))
 	t.Table(nil, rows[:min(len(rows), 10*shown)])
 	if more := len(rows) - 10*shown; more > 0 {

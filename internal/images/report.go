@@ -1,10 +1,6 @@
 package images
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,12 +15,10 @@ const shown = 20
 
 // report prints the comparisons and is the target's error.
 func report(t *run.Target, all []*comparison) error {
-	sum := summary{oldest: time.Now(), discrepancies: []map[string]any{}, unchecked: []map[string]any{}}
+	sum := summary{count: counts{}, oldest: time.Now(), discrepancies: []mention{}, unchecked: []mention{}}
 	for _, c := range all {
-		if err := c.print(t); err != nil {
-			return err
-		}
-		sum.add(c, len(all) > 1)
+		c.print(t)
+		sum.add(c)
 	}
 	sum.set(t)
 	switch {
@@ -38,141 +32,79 @@ func report(t *run.Target, all []*comparison) error {
 	return nil
 }
 
-type counts map[Kind]int64
-
-func (n counts) discrepancies() int64 { return n.of(Kind.Discrepancy) }
-func (n counts) unchecked() int64     { return n.of(Kind.Unchecked) }
-
-func (n counts) of(kind func(Kind) bool) (sum int64) {
-	for k, one := range n {
-		if kind(k) {
-			sum += one
-		}
-	}
-	return sum
+// total is what agents have counted, together, and what that took on the line.
+type total struct {
+	wire.Summary
+	wan int64
 }
 
-func (c *comparison) counts() counts {
-	n := counts{}
-	for _, f := range c.findings {
-		n[f.Kind]++
+func summed(peers []*peer) (sum total) {
+	for _, p := range peers {
+		s := &p.summary
+		sum.Files, sum.Bytes, sum.ReadBytes = sum.Files+s.Files, sum.Bytes+s.Bytes, sum.ReadBytes+s.ReadBytes
+		sum.Ignored, sum.Special, sum.Postponed = sum.Ignored+s.Ignored, sum.Special+s.Special, sum.Postponed+s.Postponed
+		if sum.Oldest.IsZero() || !s.Oldest.IsZero() && s.Oldest.Before(sum.Oldest) {
+			sum.Oldest = s.Oldest
+		}
+		sum.wan += p.bytes()
 	}
-	return n
+	return sum
 }
 
 // identical is how many files of production the backup has, too.
-func (c *comparison) identical() int64 {
-	n := files(c.production)
-	for _, f := range c.findings {
-		if folder := strings.HasSuffix(string(f.Path), "/"); f.Production.State != wire.Absent && !folder {
-			n--
-		}
-	}
-	return n
-}
+func (c *comparison) identical() int64 { return summed(c.production).Files - c.found.files }
 
-// oldest is when the bytes were read that were read longest ago.
-func (c *comparison) oldest() time.Time {
-	oldest := time.Now()
-	for _, p := range c.peers() {
-		if o := p.summary.Oldest; !o.IsZero() && o.Before(oldest) {
-			oldest = o
-		}
-	}
-	return oldest
-}
-
-// total adds up a number over peers.
-func total(peers []*peer, number func(*peer) int64) (sum int64) {
-	for _, p := range peers {
-		sum += number(p)
-	}
-	return sum
-}
-
-func sizeOf(p *peer) int64      { return p.summary.Bytes }
-func readOf(p *peer) int64      { return p.summary.ReadBytes }
-func postponedOf(p *peer) int64 { return p.summary.Postponed }
-func ignoredOf(p *peer) int64   { return p.summary.Ignored }
-func specialOf(p *peer) int64   { return p.summary.Special }
-
-func (c *comparison) print(t *run.Target) error {
-	bytes, read := total(c.peers(), sizeOf), total(c.peers(), readOf)
+func (c *comparison) print(t *run.Target) {
+	production, backup, both := summed(c.production), summed(c.backup), summed(c.peers())
 	t.Printf("\n%s: production has %d files, %s; the backup %d, %s", c.Name,
-		files(c.production), run.Bytes(total(c.production, sizeOf)), files(c.backup), run.Bytes(total(c.backup, sizeOf)))
-	n := c.counts()
+		production.Files, run.Bytes(production.Bytes), backup.Files, run.Bytes(backup.Bytes))
 	rows := [][]string{{"  identical", strconv.FormatInt(c.identical(), 10)}}
-	for _, k := range []Kind{Missing, Extra, Different, Damaged, Unreadable, Changing, Pending} {
-		if n[k] > 0 {
-			rows = append(rows, []string{"  " + string(k), strconv.FormatInt(n[k], 10)})
+	for _, k := range kinds {
+		if n := c.found.n[k]; n > 0 {
+			rows = append(rows, []string{"  " + string(k), strconv.FormatInt(n, 10)})
 		}
 	}
 	t.Table(nil, rows)
-	t.Printf("  read now: %s of %s; the oldest reading is %s old", run.Bytes(read), run.Bytes(bytes), run.Age(time.Since(c.oldest())))
-	t.Printf("  over the line: %s", run.Bytes(total(c.peers(), (*peer).bytes)))
-	if i := total(c.peers(), ignoredOf); i > 0 {
-		t.Printf("  ignored: %d names by %s", i, strings.Join(c.Ignore, " "))
+	t.Printf("  read now: %s of %s; the oldest reading is %s old", run.Bytes(both.ReadBytes), run.Bytes(both.Bytes), run.Age(time.Since(both.oldest())))
+	t.Printf("  over the line: %s", run.Bytes(both.wan))
+	if both.Ignored > 0 {
+		t.Printf("  ignored: %d names by %s", both.Ignored, strings.Join(c.Ignore, " "))
 	}
-	if s := total(c.peers(), specialOf); s > 0 {
-		t.Printf("  special: %d pipes, sockets and devices, compared by kind alone", s)
+	if both.Special > 0 {
+		t.Printf("  special: %d pipes, sockets and devices, compared by kind alone", both.Special)
 	}
-	if p := total(c.peers(), postponedOf); p > 0 {
-		t.Printf("  touched: %s whose ctime alone has changed wait for their turn to be read; -full reads them now", run.Bytes(p))
+	if both.Postponed > 0 {
+		t.Printf("  touched: %s whose ctime alone has changed wait for their turn to be read; -full reads them now", run.Bytes(both.Postponed))
 	}
-	return c.printFindings(t)
+	c.printFindings(t)
 }
 
-func (c *comparison) printFindings(t *run.Target) error {
-	list, err := c.save()
-	if err != nil {
-		return run.Fail(run.Unexpected, "", "writing the list of paths: %w", err)
+// oldest is when the bytes were read that were read longest ago; now where there are none.
+func (s *total) oldest() time.Time {
+	if s.Oldest.IsZero() {
+		return time.Now()
 	}
+	return s.Oldest
+}
+
+func (c *comparison) printFindings(t *run.Target) {
 	var rows [][]string
-	for _, f := range c.findings {
-		if f.Kind != Pending && len(rows) < shown {
-			rows = append(rows, []string{"  " + string(f.Kind), string(f.Side), name(f.Path), f.Why})
-		}
+	for _, f := range c.found.kept[:min(len(c.found.kept), shown)] {
+		rows = append(rows, []string{"  " + string(f.Kind), string(f.Side), name(f.Path), f.Why})
 	}
-	if len(rows) == 0 {
-		return nil
+	if len(rows) > 0 {
+		t.Printf("")
+		t.Table(nil, rows)
 	}
-	t.Printf("")
-	t.Table(nil, rows)
-	t.Printf("  the whole list: %s\n  their names, for rsync --from0 --files-from: %s", list, list+".paths0")
-	return nil
-}
-
-// save writes the findings into the user's cache: a line for each, names quoted as Go does, and beside it the bare names, each
-// ended by a NUL byte. Those of the run before are replaced.
-func (c *comparison) save() (list string, err error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
+	if len(rows) > 0 || c.found.n[Pending]+c.found.n[Unreferenced] > 0 {
+		t.Printf("  the whole list: %s", c.found.list.path)
 	}
-	dir := filepath.Join(cache, "rehearsal", "images")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
+	if len(rows) > 0 {
+		t.Printf("  the names, for rsync --from0 --files-from: %s", c.found.list.bareNames())
 	}
-	var lines, names strings.Builder
-	for _, f := range c.findings {
-		fmt.Fprintf(&lines, "%s\t%s\t%d\t%s\t%d\t%s\t%q\t%s\n", f.Kind, f.Side, f.Production.Size, stamp(f.Production.Mtime), f.Backup.Size, stamp(f.Backup.Mtime), f.Path, f.Why)
-		if f.Kind.Discrepancy() {
-			names.Write(f.Path)
-			names.WriteByte(0)
-		}
+	if more := c.found.beyond(); more > 0 {
+		t.Warn("%s: %d more paths are on the list alone: %s", c.Name, more, c.found.list.path)
 	}
-	list = filepath.Join(dir, c.Name)
-	if err := os.WriteFile(list, []byte(lines.String()), 0o600); err != nil {
-		return "", err
-	}
-	return list, os.WriteFile(list+".paths0", []byte(names.String()), 0o600)
-}
-
-func stamp(mtime int64) string {
-	if mtime == 0 {
-		return "-"
-	}
-	return time.Unix(0, mtime).UTC().Format(time.RFC3339)
 }
 
 // name is a path for JSON and for people.
@@ -187,37 +119,42 @@ func name(path []byte) string {
 // summary is the JSON object of all stores together.
 type summary struct {
 	count                    counts
-	files, bytes, read, wan  int64
-	identical                int64
+	files, identical         int64
+	bytes, read, wan         int64
 	oldest                   time.Time
-	discrepancies, unchecked []map[string]any
+	referenced               bool
+	discrepancies, unchecked []mention
 }
 
-func (s *summary) add(c *comparison, several bool) {
-	if s.count == nil {
-		s.count = counts{}
-	}
-	for k, n := range c.counts() {
+// mention is a finding in JSON.
+type mention struct {
+	Store string `json:"store"`
+	Path  string `json:"path"`
+	Kind  Kind   `json:"kind"`
+	Side  Side   `json:"side"`
+	Why   string `json:"why"`
+}
+
+func (c *comparison) mention(f Finding) mention {
+	return mention{c.Name, name(f.Path), f.Kind, f.Side, f.Why}
+}
+
+func (s *summary) add(c *comparison) {
+	for k, n := range c.found.n {
 		s.count[k] += n
 	}
-	s.files += files(c.production)
-	s.bytes += total(c.production, sizeOf)
-	s.read += total(c.peers(), readOf)
-	s.wan += total(c.peers(), (*peer).bytes)
-	s.identical += c.identical()
-	if o := c.oldest(); o.Before(s.oldest) {
+	production, both := summed(c.production), summed(c.peers())
+	s.files, s.bytes, s.identical = s.files+production.Files, s.bytes+production.Bytes, s.identical+c.identical()
+	s.read, s.wan = s.read+both.ReadBytes, s.wan+both.wan
+	if o := both.oldest(); o.Before(s.oldest) {
 		s.oldest = o
 	}
-	for _, f := range c.findings {
-		one := map[string]any{"path": name(f.Path), "kind": f.Kind, "side": f.Side, "why": f.Why}
-		if several {
-			one["store"] = c.Name
-		}
-		switch {
-		case f.Kind.Discrepancy():
-			s.discrepancies = append(s.discrepancies, one)
-		case f.Kind.Unchecked():
-			s.unchecked = append(s.unchecked, one)
+	s.referenced = s.referenced || c.References != nil
+	for _, f := range c.found.kept {
+		if f.Kind.Discrepancy() {
+			s.discrepancies = append(s.discrepancies, c.mention(f))
+		} else {
+			s.unchecked = append(s.unchecked, c.mention(f))
 		}
 	}
 }
@@ -230,8 +167,11 @@ func (s *summary) set(t *run.Target) {
 		{"files", s.files}, {"bytes", s.bytes}, {"read_bytes", s.read}, {"wan_bytes", s.wan},
 		{"identical", s.identical}, {"pending", s.count[Pending]}, {"unchecked", s.count.unchecked()},
 		{"oldest_reading", s.oldest.UTC().Format(time.RFC3339)},
-		{"discrepancies", slices.Clip(s.discrepancies)}, {"unchecked_paths", slices.Clip(s.unchecked)},
+		{"discrepancies", s.discrepancies}, {"unchecked_paths", s.unchecked},
 	} {
 		t.Set(field.key, field.value)
+	}
+	if s.referenced {
+		t.Set("unreferenced", s.count[Unreferenced])
 	}
 }

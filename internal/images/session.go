@@ -76,9 +76,35 @@ func (s *session) receive() (t wire.Type, payload []byte, done bool, err error) 
 	return t, payload, t == wire.Done, err
 }
 
+// answer calls each for every frame of an answer of one kind.
+func (s *session) answer(each func(payload []byte) error) error {
+	for {
+		_, payload, done, err := s.receive()
+		if done || err != nil {
+			return err
+		}
+		if err := each(payload); err != nil {
+			return err
+		}
+	}
+}
+
+// seen calls each for every entry of an answer.
+func (s *session) seen(each func(wire.Seen) error) error {
+	return s.answer(func(payload []byte) error {
+		r := wire.NewSeenReader(payload)
+		for one := (wire.Seen{}); r.Next(&one); {
+			if err := each(one); err != nil {
+				return err
+			}
+		}
+		return r.Err()
+	})
+}
+
 // failed is the answer that could not be given.
 func (s *session) failed(payload []byte) error {
-	f, err := decode[wire.Failure](payload)
+	f, err := wire.Decode[wire.Failure](payload)
 	if err != nil {
 		return err
 	}

@@ -125,9 +125,7 @@ func (s *stores) verify(t *testing.T, o Options) (found []string, fields map[str
 		all, err := compare(ctx, target, []*inventory.ImageStore{s.ImageStore}, o)
 		if err == nil {
 			err = report(target, all)
-			for _, f := range all[0].findings {
-				found = append(found, fmt.Sprintf("%s %s %q", f.Kind, f.Side, f.Path))
-			}
+			found = readList(t, all[0].found.list.path)
 		}
 		if err != nil {
 			t.Log(err)
@@ -136,6 +134,20 @@ func (s *stores) verify(t *testing.T, o Options) (found []string, fields map[str
 		return nil
 	})
 	return found, fields, code
+}
+
+// readList returns the lines of a list of paths: kind, side and path.
+func readList(t *testing.T, list string) (found []string) {
+	t.Helper()
+	text, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(line, "\t")
+		found = append(found, fields[0]+" "+fields[1]+" "+fields[6])
+	}
+	return found
 }
 
 func wantCode(t *testing.T, got, want run.Code) {
@@ -280,16 +292,16 @@ func TestAnAgentThatIsKilledIsGoneOnWith(t *testing.T) {
 	s.ReadLimit = 10e6 // 1.5 s
 	killed := make(chan int, 1)
 	go func() {
-		for range 200 {
+		defer close(killed)
+		for t.Context().Err() == nil {
 			time.Sleep(20 * time.Millisecond)
-			if pids := agents(t, s.Production[0].Host); len(pids) > 0 {
-				time.Sleep(700 * time.Millisecond)
-				killed <- pids[0]
-				_ = syscall.Kill(pids[0], syscall.SIGKILL)
+			if s.scanning(t) {
+				pid := agents(t, s.Production[0].Host)[0]
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				killed <- pid
 				return
 			}
 		}
-		killed <- 0
 	}()
 	found, fields, code := s.verify(t, Options{Full: true})
 	if <-killed == 0 {
@@ -308,6 +320,16 @@ func TestAnAgentThatIsKilledIsGoneOnWith(t *testing.T) {
 	}
 }
 
+// scanning tells whether production's agent has begun its index, which it locks before.
+func (s *stores) scanning(t *testing.T) bool {
+	t.Helper()
+	begun, err := filepath.Glob(filepath.Join(s.Production[0].Host.State, "images", "*", "index.partial"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(begun) > 0 && len(agents(t, s.Production[0].Host)) > 0
+}
+
 func TestTwoRunsAtOnceAreRefused(t *testing.T) {
 	s := twoHosts(t)
 	s.write(t, s.production, "large.dat", make([]byte, 20e6))
@@ -318,10 +340,9 @@ func TestTwoRunsAtOnceAreRefused(t *testing.T) {
 		_, _, code := s.verify(t, Options{})
 		first <- code
 	}()
-	for len(agents(t, s.Production[0].Host)) == 0 {
+	for !s.scanning(t) {
 		time.Sleep(20 * time.Millisecond)
 	}
-	time.Sleep(500 * time.Millisecond)
 	_, _, code := s.verify(t, Options{})
 	wantCode(t, code, run.Locked)
 	wantCode(t, <-first, run.Done)

@@ -103,7 +103,7 @@ type beginner interface {
 // CountRows runs the query as role in a read-only transaction and returns how many rows it has, counting
 // no further than limit. The rows themselves are never read.
 func (q Query) CountRows(ctx context.Context, conn beginner, role string, limit int) (n int, err error) {
-	err = q.cursor(ctx, conn, role, func(tx pgx.Tx) error {
+	err = q.cursor(ctx, conn, role, verbatim, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, fmt.Sprintf("MOVE FORWARD %d FROM rehearsal", limit))
 		n = int(tag.RowsAffected())
 		return err
@@ -121,7 +121,7 @@ type Event struct {
 // (at timestamptz, what text).
 func (q Query) Events(ctx context.Context, conn beginner, role string, limit int) ([]Event, error) {
 	events := []Event{}
-	err := q.cursor(ctx, conn, role, func(tx pgx.Tx) error {
+	err := q.cursor(ctx, conn, role, verbatim, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, fmt.Sprintf("FETCH FORWARD %d FROM rehearsal", limit))
 		if err != nil {
 			return err
@@ -143,9 +143,57 @@ func isEvents(fields []pgconn.FieldDescription) bool {
 		(fields[1].DataTypeOID == pgtype.TextOID || fields[1].DataTypeOID == pgtype.VarcharOID)
 }
 
-// cursor declares a cursor for the query, which also plans it for its first rows, and calls f. role "" stays
+// byPath sorts paths component by component, bytewise, a folder's files before its folders. So that '/' is below every
+// other character, it becomes \x01, twice, and \x01 itself \x01 and \x02.
+var byPath = around{`
+SELECT convert_to(path, 'UTF8') FROM (SELECT path::text FROM (
+`, `
+) AS rehearsal (path)) AS rehearsal WHERE path IS NOT NULL
+ORDER BY convert_to(replace(replace(coalesce(substring(path FROM '^(.*)/'), ''), E'\x01', E'\x01\x02'), '/', E'\x01\x01'), 'UTF8'),
+	convert_to(substring(path FROM '[^/]*$'), 'UTF8')`}
+
+// OneColumn plans the query as role, reads its first row and fails where its rows have not one column.
+func (q Query) OneColumn(ctx context.Context, conn beginner, role string) error {
+	return q.cursor(ctx, conn, role, verbatim, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, "FETCH FORWARD 1 FROM rehearsal")
+		if err != nil {
+			return err
+		}
+		rows.Close()
+		if n := len(rows.FieldDescriptions()); rows.Err() == nil && n != 1 {
+			return fmt.Errorf("%s must return one column, and returns %d", q.File, n)
+		}
+		return rows.Err()
+	})
+}
+
+// Paths runs the query as role in a read-only transaction and calls each for every path of its one column, in UTF-8,
+// sorted as folders are walked: component by component, bytewise, a folder's files before its folders. NULLs are left
+// out. The server sorts; here are never more than some thousand paths at once.
+func (q Query) Paths(ctx context.Context, conn beginner, role string, each func(path []byte) error) error {
+	return q.cursor(ctx, conn, role, byPath, func(tx pgx.Tx) error {
+		for {
+			rows, err := tx.Query(ctx, "FETCH FORWARD 5000 FROM rehearsal")
+			if err != nil {
+				return err
+			}
+			var path []byte
+			tag, err := pgx.ForEachRow(rows, []any{&path}, func() error { return each(path) })
+			if err != nil || tag.RowsAffected() == 0 {
+				return err
+			}
+		}
+	})
+}
+
+// around is SQL that a query is put into.
+type around struct{ before, after string }
+
+var verbatim around
+
+// cursor declares a cursor for the query within a, which also plans it for its first rows, and calls f. role "" stays
 // what the session is.
-func (q Query) cursor(ctx context.Context, conn beginner, role string, f func(pgx.Tx) error) error {
+func (q Query) cursor(ctx context.Context, conn beginner, role string, a around, f func(pgx.Tx) error) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("running %s: %w", q.File, err)
@@ -158,10 +206,10 @@ func (q Query) cursor(ctx context.Context, conn beginner, role string, f func(pg
 	if _, err := tx.Exec(ctx, set); err != nil {
 		return fmt.Errorf("running %s: %w", q.File, err)
 	}
-	const declare = "DECLARE rehearsal NO SCROLL CURSOR FOR "
+	declare := "DECLARE rehearsal NO SCROLL CURSOR FOR " + a.before
 	// Not tx.Exec: without arguments it uses the simple protocol, which takes several statements, and only the first
 	// would be the cursor's.
-	sql := declare + strings.TrimRight(strings.TrimSpace(q.Text), ";")
+	sql := declare + strings.TrimRight(strings.TrimSpace(q.Text), ";") + a.after
 	if _, err := tx.Conn().PgConn().ExecParams(ctx, sql, nil, nil, nil, nil).Close(); err != nil {
 		return queryError(q.File, q.Text, len(declare)-leading(q.Text), err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +21,8 @@ var errChanged = &wire.Failure{Reason: wire.Changed, Message: "it is not what it
 
 // get answers a file's bytes. Whoever puts them elsewhere checks their hash.
 func (a *agent) get(ctx context.Context, payload []byte) error {
-	var req wire.GetRequest
-	if err := json.Unmarshal(payload, &req); err != nil {
+	req, err := wire.Decode[wire.GetRequest](payload)
+	if err != nil {
 		return err
 	}
 	root, err := openRoot(req.Root)
@@ -31,7 +30,7 @@ func (a *agent) get(ctx context.Context, payload []byte) error {
 		return err
 	}
 	defer root.Close()
-	folder, name := split(req.Path)
+	folder, name := tree.Split(req.Path)
 	f, err := root.Folder(folder)
 	if err != nil {
 		return err
@@ -69,8 +68,8 @@ func (a *agent) get(ctx context.Context, payload []byte) error {
 
 // put writes a file beside its place, reads it back, and only then gives it the name.
 func (a *agent) put(ctx context.Context, payload []byte) error {
-	var req wire.PutRequest
-	if err := json.Unmarshal(payload, &req); err != nil {
+	req, err := wire.Decode[wire.PutRequest](payload)
+	if err != nil {
 		return err
 	}
 	root, err := openRoot(req.Root)
@@ -78,7 +77,7 @@ func (a *agent) put(ctx context.Context, payload []byte) error {
 		return a.refuse(ctx, err)
 	}
 	defer root.Close()
-	folder, name := split(req.Path)
+	folder, name := tree.Split(req.Path)
 	f, err := root.MakeFolder(folder)
 	if err != nil {
 		return a.refuse(ctx, err)
@@ -144,7 +143,7 @@ func (a *agent) receive(ctx context.Context, draft *tree.Draft) (answer wire.Get
 		case err != nil:
 			return answer, err
 		case f.Type == wire.End:
-			return answer, json.Unmarshal(f.payload, &answer)
+			return wire.Decode[wire.GetAnswer](f.payload)
 		case f.Type != wire.Data:
 			return answer, wire.ErrCorrupt
 		}

@@ -41,7 +41,7 @@ func (f *folders) begin(names int) {
 func (f *folders) add(e *index.Entry) {
 	f.names++
 	f.buf = append(f.buf[:0], e.Name...)
-	bucket := f.bucket(e.Name)
+	bucket := bucketOf(e.Name, f.seed, f.bits)
 	f.buf = append(f.buf, 0, byte(e.Kind))
 	f.buf = binary.LittleEndian.AppendUint64(f.buf, uint64(e.Size))
 	if e.Flags&index.Known != 0 {
@@ -51,8 +51,6 @@ func (f *folders) add(e *index.Entry) {
 	}
 	f.sums[bucket] += xxh3.HashSeed(f.buf, f.seed)
 }
-
-func (f *folders) bucket(name []byte) uint32 { return bucketOf(name, f.seed, f.bits) }
 
 // bucketOf is the bucket of a name, of 2 to the power of bits. Two neighbours become one where there is a bit less.
 func bucketOf(name []byte, seed uint64, bits uint8) uint32 {

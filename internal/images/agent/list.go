@@ -18,6 +18,44 @@ func (a *agent) list(ctx context.Context, first []byte) error {
 	if err != nil {
 		return err
 	}
+	out := wire.NewSeenWriter(a.conn, wire.Entries)
+	var seen wire.Seen
+	err = a.scanned(ctx, func(folder []byte, e *index.Entry) error {
+		for len(wanted) > 0 && tree.Compare(wanted[0].Path, folder) < 0 {
+			wanted = wanted[1:]
+		}
+		if len(wanted) == 0 {
+			return io.EOF
+		}
+		if !a.isWanted(wanted, folder, e.Name) {
+			return nil
+		}
+		seen.Path = tree.AppendPath(seen.Path[:0], folder, e.Name)
+		seen.Entry = *e
+		return out.Add(&seen)
+	})
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// names answers the paths of all that was scanned.
+func (a *agent) names(ctx context.Context) error {
+	out := wire.NewNameWriter(a.conn)
+	var path []byte
+	err := a.scanned(ctx, func(folder []byte, e *index.Entry) error {
+		path = tree.AppendPath(path[:0], folder, e.Name)
+		return out.Add(path)
+	})
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// scanned calls each for every entry of the index that the scan has just written, in order, until it returns io.EOF.
+func (a *agent) scanned(ctx context.Context, each func(folder []byte, e *index.Entry) error) error {
 	if a.index == "" {
 		return errors.New("nothing was scanned before")
 	}
@@ -26,35 +64,22 @@ func (a *agent) list(ctx context.Context, first []byte) error {
 		return fmt.Errorf("opening the index that was just written: %w", err)
 	}
 	defer r.Close()
-	out := wire.NewSeenWriter(a.conn, wire.Entries)
-	var seen wire.Seen
-	for len(wanted) > 0 {
+	for ctx.Err() == nil {
 		folder, e, err := r.Next()
+		if err == nil {
+			err = each(folder, e)
+		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		for len(wanted) > 0 && tree.Compare(wanted[0].Path, folder) < 0 {
-			wanted = wanted[1:]
-		}
-		if !a.isWanted(wanted, folder, e.Name) {
-			continue
-		}
-		seen.Path = appendPath(seen.Path[:0], folder, e.Name)
-		seen.Entry = *e
-		if err := out.Add(&seen); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 	}
 	if r.Damaged() > 0 {
 		return errors.New("the index that was just written is damaged")
 	}
-	return out.Flush()
+	return ctx.Err()
 }
 
 // buckets reads the rest of a List request.
@@ -81,11 +106,4 @@ func (a *agent) isWanted(wanted []wire.Bucket, folder, name []byte) bool {
 		}
 	}
 	return false
-}
-
-func appendPath(to, folder, name []byte) []byte {
-	if len(folder) > 0 {
-		to = append(append(to, folder...), '/')
-	}
-	return append(to, name...)
 }

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 
@@ -18,8 +16,8 @@ import (
 
 // look answers what lies under some paths now, whatever the index says.
 func (a *agent) look(ctx context.Context, payload []byte) error {
-	var req wire.LookRequest
-	if err := json.Unmarshal(payload, &req); err != nil {
+	req, err := wire.Decode[wire.LookRequest](payload)
+	if err != nil {
 		return err
 	}
 	root, err := openRoot(req.Root)
@@ -30,7 +28,6 @@ func (a *agent) look(ctx context.Context, payload []byte) error {
 	limit := content.NewLimit(req.Limit)
 	found := make([]wire.Seen, len(req.Paths))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(readers)
 	for worker := range min(readers, len(req.Paths)) {
 		g.Go(func() error {
 			r, err := content.NewReader(content.Options{Algorithm: req.Algorithm, Deep: req.Deep, Limit: limit})
@@ -57,7 +54,7 @@ func (a *agent) look(ctx context.Context, payload []byte) error {
 
 func lookAt(ctx context.Context, root *tree.Root, r *content.Reader, path []byte, read bool) wire.Seen {
 	s := wire.Seen{Path: path}
-	folder, name := split(path)
+	folder, name := tree.Split(path)
 	f, err := root.Folder(folder)
 	if err == nil {
 		defer f.Close()
@@ -89,12 +86,4 @@ func plain(err error) string {
 		return number.Error()
 	}
 	return err.Error()
-}
-
-// split cuts a path into its folder and its name.
-func split(path []byte) (folder, name []byte) {
-	if i := bytes.LastIndexByte(path, '/'); i >= 0 {
-		return path[:i], path[i+1:]
-	}
-	return nil, path
 }

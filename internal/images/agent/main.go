@@ -1,8 +1,9 @@
-// Command agent is what Rehearsal puts on a host to look at its images: it walks, hashes, remembers, lists and copies, as the
-// runner asks over stdin, and answers on stdout.
+// Command agent is what Rehearsal puts on a host to look at its images: it walks, hashes, remembers, lists and copies, as
+// the runner asks over stdin, and answers on stdout.
 //
 // It promises to give way to whoever else wants the host's processor, disk and page cache, to write nothing but its
-// index and what it is told to put, and to end when stdin does or nobody is heard there: a line that drops leaves nothing running.
+// index and what it is told to put, and to end when stdin does or nobody is heard there: a line that drops leaves
+// nothing running.
 //
 // It depends on nothing on the host, opens no socket and starts no process.
 package main
@@ -51,8 +52,8 @@ type frame struct {
 	payload []byte
 }
 
-// serve answers one request after the other until in ends or says nothing for as long as silence, which is how the runner ends the agent and how a lost line
-// does: what is being done then stops, and the index keeps what was read.
+// serve answers one request after the other until in ends or says nothing for as long as silence, which is how the runner
+// ends the agent and how a lost line does: what is being done then stops, and the index keeps what was read.
 func serve(in io.Reader, out io.Writer, silence time.Duration) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 	defer cancel()
@@ -127,6 +128,8 @@ func (a *agent) answer(ctx context.Context, f frame) error {
 		err = a.scan(ctx, f.payload)
 	case wire.List:
 		err = a.list(ctx, f.payload)
+	case wire.Name:
+		err = a.names(ctx)
 	case wire.Look:
 		err = a.look(ctx, f.payload)
 	case wire.Get:

@@ -27,7 +27,7 @@ const (
 type policy struct {
 	full, deep bool
 	now        time.Time
-	began      uint32 // when the runner's run did, which may have lost an agent or a line since
+	began      uint32 // when a full run did, which may have been interrupted since
 	due        uint32 // what was last read before is read again
 	share      int64  // bytes of what was read at due that are left to read again
 	touched    int64  // bytes of files with a new ctime alone that are left to read
@@ -36,9 +36,9 @@ type policy struct {
 // newPolicy spends the share of the bytes that is to be read again on those that were read longest ago. All that a run
 // reads bears one time, so that those times are few; among the files of the last such time that the share suffices
 // for, the first by path are read, and have a later time from then on.
-func newPolicy(req wire.ScanRequest, totals index.Totals, now time.Time) policy {
+func newPolicy(req wire.ScanRequest, totals index.Totals, now, began time.Time) policy {
 	budget := int64(req.Reread * float64(totals.Bytes))
-	p := policy{full: req.Full, deep: req.Deep, now: now, began: uint32(now.Add(-req.Running).Unix()), share: budget, touched: max(budget, always)}
+	p := policy{full: req.Full, deep: req.Deep, now: now, began: uint32(began.Unix()), share: budget, touched: max(budget, always)}
 	for _, age := range totals.Ages {
 		p.due = age.Read
 		if age.Bytes >= p.share {

@@ -28,6 +28,7 @@ func TestWhatIsReadAgain(t *testing.T) {
 	same := remembered(3, 0).Meta
 	for name, c := range map[string]struct {
 		req  wire.ScanRequest
+		ran  time.Duration // since a full run began
 		is   func(*tree.Meta)
 		old  *index.Entry
 		read bool
@@ -43,12 +44,12 @@ func TestWhatIsReadAgain(t *testing.T) {
 		"it is due":                            {req: wire.ScanRequest{Reread: 1. / 30}, old: remembered(3, index.Settled), read: true},
 		"nothing is to be read again":          {old: remembered(3, index.Settled)},
 		"everything is":                        {req: wire.ScanRequest{Full: true}, old: remembered(0, index.Settled), read: true},
-		"everything, but this run has read it": {req: wire.ScanRequest{Full: true, Running: 30 * time.Hour}, old: remembered(1, index.Settled)},
+		"everything, but this run has read it": {req: wire.ScanRequest{Full: true}, ran: 30 * time.Hour, old: remembered(1, index.Settled)},
 		"its pixels were not decoded":          {req: wire.ScanRequest{Deep: true}, old: remembered(2, index.Settled), read: true},
 		"its pixels were decoded":              {req: wire.ScanRequest{Deep: true}, old: remembered(2, index.Settled|index.Decoded)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPolicy(c.req, totals, now)
+			p := newPolicy(c.req, totals, now, now.Add(-c.ran))
 			e := &tree.Entry{Name: []byte("a"), Meta: same}
 			if c.is != nil {
 				c.is(&e.Meta)
@@ -79,7 +80,8 @@ func TestEverythingIsReadInAMonth(t *testing.T) {
 				totals.Ages = append(totals.Ages, index.Age{Read: uint32(d * day), Bytes: ages[d]})
 			}
 		}
-		p := newPolicy(wire.ScanRequest{Reread: 1. / 30}, totals, time.Unix(int64(today*day), 0))
+		now := time.Unix(int64(today*day), 0)
+		p := newPolicy(wire.ScanRequest{Reread: 1. / 30}, totals, now, now)
 		spent := 0
 		for i := range files {
 			old := remembered(0, index.Settled)
@@ -101,7 +103,7 @@ func TestEverythingIsReadInAMonth(t *testing.T) {
 }
 
 func TestAChangedCtimeWaitsForItsTurn(t *testing.T) {
-	p := newPolicy(wire.ScanRequest{}, index.Totals{}, now)
+	p := newPolicy(wire.ScanRequest{}, index.Totals{}, now, now)
 	p.touched = 150
 	var read []bool
 	for range 3 {
@@ -120,7 +122,7 @@ func TestAChangedCtimeWaitsForItsTurn(t *testing.T) {
 }
 
 func TestRotIsRememberedUntilTheBytesAreBack(t *testing.T) {
-	p := newPolicy(wire.ScanRequest{}, index.Totals{}, now)
+	p := newPolicy(wire.ScanRequest{}, index.Totals{}, now, now)
 	reading := func(old *index.Entry, hash byte, mtime int64) index.Entry {
 		var e index.Entry
 		p.learn(&e, content.Result{Meta: tree.Meta{Kind: tree.File, Size: 100, Mtime: mtime, Ctime: now.UnixNano()}, Hash: index.Hash{hash}}, expect(old))

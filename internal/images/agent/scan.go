@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,7 +72,7 @@ type job struct {
 
 func (a *agent) scan(ctx context.Context, payload []byte) (err error) {
 	s := &scan{conn: a.conn, jobs: make(chan job, 256), order: make(chan *batch, ahead)}
-	if err := json.Unmarshal(payload, &s.ScanRequest); err != nil {
+	if s.ScanRequest, err = wire.Decode[wire.ScanRequest](payload); err != nil {
 		return err
 	}
 	if s.Version != wire.Version {
@@ -98,6 +97,9 @@ func (a *agent) scan(ctx context.Context, payload []byte) (err error) {
 		return errors.Join(err, s.new.Close())
 	}
 	totals, err := s.new.Seal()
+	if err == nil {
+		err = s.forget()
+	}
 	if err != nil {
 		return &wire.Failure{Reason: reason(err), Path: s.State, Message: "writing the index: " + err.Error()}
 	}
@@ -148,7 +150,7 @@ func reason(err error) wire.Reason {
 
 // open opens the index of the last run, with what an interrupted one has added, and begins a new one.
 func (s *scan) open(header index.Header) error {
-	hello := wire.Greeting{Version: wire.Version, Clock: time.Now(), Kernel: kernel()}
+	hello := wire.Greeting{Version: wire.Version, Clock: time.Now()}
 	resumed, err := index.Resume(s.State, header)
 	if err != nil {
 		return &wire.Failure{Reason: reason(err), Path: s.State, Message: "going on with an interrupted run: " + err.Error()}
@@ -162,21 +164,47 @@ func (s *scan) open(header index.Header) error {
 	if s.old != nil {
 		totals, _ = s.old.Totals()
 	}
-	hello.Files, hello.Bytes = totals.Files, totals.Bytes
 	s.expected.Store(totals.Files)
-	s.policy = newPolicy(s.ScanRequest, totals, time.Now())
+	now := time.Now()
+	began, err := s.began(now)
+	if err != nil {
+		return &wire.Failure{Reason: reason(err), Path: s.State, Message: "marking a full run: " + err.Error()}
+	}
+	s.policy = newPolicy(s.ScanRequest, totals, now, began)
 	if s.new, err = index.Create(s.State, header); err != nil {
 		return &wire.Failure{Reason: reason(err), Path: s.State, Message: "beginning the index: " + err.Error()}
 	}
 	return s.conn.WriteJSON(wire.Hello, hello)
 }
 
-func kernel() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return ""
+// fullMark is the file in state whose mtime is when a full run began that is not complete.
+const fullMark = "full"
+
+// began is when this run began, or the full run that it goes on with: what was read since then is read.
+func (s *scan) began(now time.Time) (time.Time, error) {
+	if !s.Full {
+		return now, nil
 	}
-	return unix.ByteSliceToString(u.Release[:])
+	mark := filepath.Join(s.State, fullMark)
+	info, err := os.Stat(mark)
+	if err == nil {
+		return info.ModTime(), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return now, err
+	}
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return now, err
+	}
+	return now, os.Chtimes(mark, now, now)
+}
+
+// forget ends a full run that was interrupted: this one is complete.
+func (s *scan) forget() error {
+	if err := os.Remove(filepath.Join(s.State, fullMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // run walks, reads and tells. A chunk passes three hands: the walk's, which compares its entries with the old index;
@@ -419,7 +447,7 @@ func (s *scan) finishEntry(b *batch, e *index.Entry) error {
 		e.Flags &^= postponed
 	}
 	if e.Damage != 0 {
-		if err := s.notice(wire.Notice{Path: join(b.Path, e.Name)}); err != nil {
+		if err := s.notice(wire.Notice{Path: tree.AppendPath(nil, b.Path, e.Name)}); err != nil {
 			return err
 		}
 	}
@@ -441,11 +469,4 @@ func (s *scan) flushNotices() error {
 	err := s.conn.WriteJSON(wire.Notices, s.notices)
 	s.notices = s.notices[:0]
 	return err
-}
-
-func join(folder, name []byte) []byte {
-	if len(folder) == 0 {
-		return slices.Clone(name)
-	}
-	return slices.Concat(folder, []byte("/"), name)
 }

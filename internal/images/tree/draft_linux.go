@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -108,13 +107,12 @@ func (r *Root) MakeFolder(rel []byte) (*Folder, error) {
 	if err == nil || !errors.Is(err, unix.ENOENT) || len(rel) == 0 {
 		return f, err
 	}
-	i := bytes.LastIndexByte(rel, '/')
-	parent, err := r.MakeFolder(rel[:max(i, 0)])
+	folder, name := Split(rel)
+	parent, err := r.MakeFolder(folder)
 	if err != nil {
 		return nil, err
 	}
 	defer parent.Close()
-	name := rel[i+1:]
 	if !valid(name) {
 		return nil, parent.failed("mkdir", name, unix.EINVAL)
 	}

@@ -77,7 +77,7 @@ func (f *Folder) Close() error {
 }
 
 func (f *Folder) failed(op string, name []byte, err error) error {
-	return &fs.PathError{Op: op, Path: string(join(f.path, name)), Err: err}
+	return &fs.PathError{Op: op, Path: string(AppendPath(nil, f.path, name)), Err: err}
 }
 
 // StatFd looks at an open file: what it returns may be compared with what Walk and Folder.Stat say.
@@ -138,13 +138,4 @@ func valid(name []byte) bool {
 		return false
 	}
 	return bytes.IndexByte(name, '/') < 0 && bytes.IndexByte(name, 0) < 0
-}
-
-// join is a new slice.
-func join(folder, name []byte) []byte {
-	if len(folder) == 0 {
-		return bytes.Clone(name)
-	}
-	path := make([]byte, 0, len(folder)+1+len(name))
-	return append(append(append(path, folder...), '/'), name...)
 }

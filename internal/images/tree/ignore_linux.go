@@ -35,7 +35,7 @@ func (ig *ignore) match(folder, name []byte) bool {
 	if len(ig.paths) == 0 {
 		return false
 	}
-	whole := string(join(folder, name))
+	whole := string(AppendPath(nil, folder, name))
 	for _, p := range ig.paths {
 		if ok, _ := path.Match(p, whole); ok {
 			return true

@@ -52,11 +52,11 @@ func (r *Root) Folder(rel []byte) (*Folder, error) {
 
 // has says whether anything lies at rel, as far as can be said.
 func (r *Root) has(rel []byte) bool {
-	cut := bytes.LastIndexByte(rel, '/')
-	parent, err := r.Folder(rel[:max(cut, 0)])
+	folder, name := Split(rel)
+	parent, err := r.Folder(folder)
 	if err == nil {
 		defer parent.Close()
-		_, err = parent.Stat(rel[cut+1:])
+		_, err = parent.Stat(name)
 	}
 	return !errors.Is(err, fs.ErrNotExist)
 }

@@ -214,7 +214,7 @@ func (s *source) next() (u unit, more bool) {
 		return unit{path: s.path}, false
 	}
 	if s.files == nil {
-		u = unit{path: join(s.path, s.folders.at(s.folder))}
+		u = unit{path: AppendPath(nil, s.path, s.folders.at(s.folder))}
 		s.folder++
 		return u, s.folder < s.folders.len()
 	}

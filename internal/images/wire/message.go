@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -12,6 +13,7 @@ type Type byte
 const (
 	Scan Type = 'S' // a ScanRequest: Hello, Progress, Digests and Notices as they come, Totals
 	List Type = 'L' // buckets, see Buckets; an empty Type ends the request: Entries
+	Name Type = 'N' // nothing: Paths of all that was scanned
 	Look Type = 'K' // a LookRequest: Looks
 	Get  Type = 'G' // a GetRequest: Data, Got
 	Put  Type = 'P' // a PutRequest, then Data, then End with a GetAnswer: nothing but Done
@@ -25,6 +27,7 @@ const (
 	Notices  Type = 'n' // []Notice
 	Totals   Type = 't' // a Summary
 	Entries  Type = 'e' // see Listing
+	Paths    Type = 'a' // see Listing
 	Looks    Type = 'k' // see Listing, each entry with its State
 	Data     Type = 'D' // bytes of a file
 	Got      Type = 'g' // a GetAnswer
@@ -44,7 +47,6 @@ type ScanRequest struct {
 	Side      uint64 // differs between the sides: what could not be read is equal to nothing
 	Reread    float64
 	Full      bool
-	Running   time.Duration // since this run began: what a full run has read since then is read
 	Deep      bool
 	Limit     int64 // bytes per second; 0 for none
 	Ignore    []string
@@ -54,9 +56,6 @@ type ScanRequest struct {
 type Greeting struct {
 	Version int
 	Clock   time.Time
-	Kernel  string
-	Files   int64 // as the index remembers them; 0 where there is none
-	Bytes   int64
 	Index   string // why the index could not be used, "" where it could or where this is the first run
 	Resumed bool   // an interrupted run is gone on with
 }
@@ -140,6 +139,14 @@ const (
 	Old       Reason = "version"   // the agent is of another version
 	Other     Reason = "other"
 )
+
+// Decode reads a JSON message. Its error is ErrCorrupt.
+func Decode[T any](payload []byte) (message T, err error) {
+	if err = json.Unmarshal(payload, &message); err != nil {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return message, err
+}
 
 func (f *Failure) Error() string {
 	if f.Path == "" {

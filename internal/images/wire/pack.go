@@ -254,6 +254,36 @@ func (w *SeenWriter) Add(s *Seen) error {
 	return w.room()
 }
 
+// NameWriter sends Paths.
+type NameWriter struct{ packer }
+
+// NewNameWriter makes a writer of Paths.
+func NewNameWriter(c *Conn) *NameWriter { return &NameWriter{packer{conn: c, t: Paths}} }
+
+// Add sends a path.
+func (w *NameWriter) Add(path []byte) error {
+	w.path(path)
+	return w.room()
+}
+
+// NameReader reads a frame of Paths.
+type NameReader struct{ unpacker }
+
+// NewNameReader reads payload, which must stay as it is meanwhile.
+func NewNameReader(payload []byte) *NameReader { return &NameReader{unpacker{rest: payload}} }
+
+// Next returns the next path, a slice of its own, and false after the last.
+func (r *NameReader) Next() ([]byte, bool) {
+	if !r.more() {
+		return nil, false
+	}
+	path := append([]byte(nil), r.path()...)
+	return path, !r.bad
+}
+
+// Err is ErrCorrupt where the frame did not hold together.
+func (r *NameReader) Err() error { return r.err() }
+
 // SeenReader reads a frame of Entries or Looks.
 type SeenReader struct{ unpacker }
 
