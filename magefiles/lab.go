@@ -14,6 +14,7 @@ import (
 	"github.com/magefile/mage/mg"
 
 	"rehearsal/internal/backup"
+	"rehearsal/internal/images"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/lab"
 	"rehearsal/internal/run"
@@ -68,7 +69,7 @@ func (Lab) Down(ctx context.Context) error {
 	})
 }
 
-// Demo shows the main job on the lab: a backup, a reset of staging, and a search for what must not be there.
+// Demo shows the main jobs on the lab: a backup, a reset of staging, a look at the images, a search for what must not be there.
 func Demo(ctx context.Context) error {
 	return run.Main(ctx, "demo", func(ctx context.Context, t *run.Target) error {
 		l, err := up(ctx, t, lab.Options{Dir: labDir})
@@ -93,6 +94,14 @@ func Demo(ctx context.Context) error {
 		}
 		t.Printf("\n$ mage backup:list\n")
 		if err := backup.List(ctx, t, db); err != nil {
+			return err
+		}
+		t.Printf("\n$ mage images:verify\n")
+		stores, err := inv.ImageStores("")
+		if err != nil {
+			return err
+		}
+		if err := images.Verify(ctx, t, stores, images.Options{}); err != nil {
 			return err
 		}
 		t.Printf("\nand is anything of production's people on staging's disk?\n")

@@ -259,10 +259,13 @@ func rate(s string) (int64, error) {
 	return int64(n), nil
 }
 
-// glob is a pattern as path.Match has them.
+// glob is a pattern as path.Match has them, of a name or of a whole path below a folder.
 func glob(s string) (string, error) {
 	if _, err := path.Match(s, ""); err != nil {
 		return "", fmt.Errorf("%q is not a pattern: %w", s, err)
+	}
+	if s == "" || strings.HasPrefix(s, "/") || strings.HasSuffix(s, "/") {
+		return "", fmt.Errorf("%q matches nothing: paths are below the store's folder, without a / at either end", s)
 	}
 	return s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
+	"context"
 	"errors"
 	"image"
 	"image/gif"
@@ -13,10 +14,15 @@ import (
 	"strings"
 
 	"golang.org/x/image/webp"
+	"golang.org/x/sync/semaphore"
 )
 
-// maxPixels bounds the memory of one decoding: a progressive JPEG takes up to 15 bytes a pixel, all others up to 8.
+// maxPixels bounds the memory of all decoding that goes on at once: a progressive JPEG takes up to 15 bytes a pixel, all
+// others up to 8.
 const maxPixels = 64 << 20
+
+// decoding is the pixels that may be decoded beside those that are.
+var decoding = semaphore.NewWeighted(maxPixels)
 
 // maxHeader bounds what may come before an image's dimensions, which is kept until they are known.
 const maxHeader = 16 << 20
@@ -63,9 +69,12 @@ func Decode(name []byte, r io.Reader) (d Damage, ok bool) {
 		}
 		var header bytes.Buffer
 		size, err := f.config(io.TeeReader(io.LimitReader(begin, maxHeader), &header))
-		if err != nil || int64(size.Width)*int64(size.Height) > maxPixels {
+		weight := int64(size.Width) * int64(size.Height)
+		if err != nil || weight > maxPixels {
 			return None, false
 		}
+		_ = decoding.Acquire(context.Background(), weight) // it waits for decoders, which end
+		defer decoding.Release(weight)
 		_, err = f.decode(io.MultiReader(&header, begin))
 		return pixels(err)
 	}
