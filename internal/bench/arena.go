@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"rehearsal/internal/lab"
 	"rehearsal/internal/run"
@@ -41,6 +39,7 @@ const bytesPerRow = 1500
 
 // build makes the arena; it is gone when the target ends.
 func build(ctx context.Context, t *run.Target, o Options) (*arena, error) {
+	o.Dir = filepath.Join(o.Dir, "bench")
 	a := &arena{dir: filepath.Join(o.Dir, "bench"), binary: o.Binary}
 	return a, t.Steps(ctx,
 		run.Named("lab", func(ctx context.Context, s *run.Step) error { return a.up(ctx, t, s, o) }),
@@ -50,7 +49,7 @@ func build(ctx context.Context, t *run.Target, o Options) (*arena, error) {
 }
 
 func (a *arena) up(ctx context.Context, t *run.Target, s *run.Step, o Options) error {
-	if err := room(o.Rows); err != nil {
+	if err := room("/tmp", "-rows", o.Rows, bytesPerRow); err != nil { // where the lab's hosts live
 		return err
 	}
 	l, err := lab.Open(o.Dir)
@@ -67,20 +66,6 @@ func (a *arena) up(ctx context.Context, t *run.Target, s *run.Step, o Options) e
 		return errors.Join(os.RemoveAll(a.dir), a.lab.Down(ctx))
 	})
 	return a.writeInventory(ctx)
-}
-
-// room refuses a disk that would be full half-way. The lab's hosts live in /tmp.
-func room(rows int) error {
-	var disk syscall.Statfs_t
-	if err := syscall.Statfs("/tmp", &disk); err != nil {
-		return fmt.Errorf("asking for the free disk of /tmp: %w", err)
-	}
-	free, need := int64(disk.Bavail)*int64(disk.Bsize), int64(rows)*bytesPerRow
-	if free < need {
-		return run.Fail(run.Usage, "make room, or take fewer: -rows="+strconv.Itoa(rows/10), "%d rows need about %s in /tmp, which has %s free",
-			rows, run.Bytes(need), run.Bytes(free))
-	}
-	return nil
 }
 
 const databases = `
@@ -136,7 +121,7 @@ func (a *arena) seed(ctx context.Context, s *run.Step, rows int) error {
 
 // backUp makes the one backup that every contender restores.
 func (a *arena) backUp(ctx context.Context, s *run.Step) error {
-	result, _, err := a.product(ctx, "backup:create")
+	result, _, err := product(ctx, a.binary, a.inventory(), "backup:create")
 	if err != nil {
 		return err
 	}
@@ -152,51 +137,6 @@ func (a *arena) backUp(ctx context.Context, s *run.Step) error {
 	}
 	s.Detail("a dump of %s", run.Bytes(size))
 	return err
-}
-
-// result is what we read of the JSON object of a target.
-type result struct {
-	Seconds float64 `json:"seconds"`
-	Steps   []step  `json:"steps"`
-	Backup  string  `json:"backup"`
-	Error   *struct{ Message, Hint string }
-}
-
-type step struct {
-	Name    string  `json:"name"`
-	Seconds float64 `json:"seconds"`
-}
-
-// product runs a target of ours as its users do, on the arena's inventory.
-func (a *arena) product(ctx context.Context, target string) (r result, u usage, err error) {
-	cmd := exec.CommandContext(ctx, a.binary, target)
-	cmd.Env = append(environ(), "REHEARSAL_INVENTORY="+a.inventory(), "REHEARSAL_FORMAT=json")
-	out, u, err := finish(cmd)
-	if ctx.Err() != nil { // it was killed: it has nothing to say, and its hosts go with the lab
-		return r, u, context.Cause(ctx)
-	}
-	if jsonErr := json.Unmarshal(out, &r); jsonErr != nil {
-		return r, u, errors.Join(fmt.Errorf("%s printed no JSON object: %w", target, jsonErr), err)
-	}
-	if r.Error != nil {
-		code := run.Unexpected
-		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-			code = run.Code(exit.ExitCode())
-		}
-		return r, u, run.Fail(code, r.Error.Hint, "%s: %s", target, r.Error.Message)
-	}
-	return r, u, err
-}
-
-// environ is ours without what would lead libpq elsewhere.
-func environ() []string {
-	var kept []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "PG") {
-			kept = append(kept, e)
-		}
-	}
-	return kept
 }
 
 // tool runs one of PostgreSQL's programs against the staging database, as its owner.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"rehearsal/internal/run"
 )
@@ -17,7 +18,9 @@ func target(t *testing.T, f func(ctx context.Context, t *run.Target) error) erro
 	return run.Main(t.Context(), "bench", f)
 }
 
-func TestABenchmarkMeasuresEveryContenderWritesItDownAndLeavesNothing(t *testing.T) {
+// tiny are options of a run that measures next to nothing, in folders of the test's.
+func tiny(t *testing.T, only string) Options {
+	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "rehearsal")
 	c := exec.Command("go", "tool", "mage", "-compile", binary)
@@ -25,11 +28,16 @@ func TestABenchmarkMeasuresEveryContenderWritesItDownAndLeavesNothing(t *testing
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("mage -compile: %v\n%s", err, out)
 	}
-	o := Options{Dir: filepath.Join(dir, "labs", "bench"), Binary: binary, Rows: 6000, Rounds: 1, Write: filepath.Join(dir, "docs", "benchmarks.md")}
+	return Options{Dir: filepath.Join(dir, "labs"), Binary: binary, Only: only, Rounds: 1, Write: filepath.Join(dir, "docs", "benchmarks.md"),
+		Rows: 6000, Files: minFiles, Many: 300, Distance: 10 * time.Millisecond}
+}
+
+func TestARestoreIsMeasuredForEveryContenderWrittenDownAndLeavesNothing(t *testing.T) {
+	o := tiny(t, "restore")
 	var hosts string
 	err := target(t, func(ctx context.Context, tg *run.Target) error {
 		err := Run(ctx, tg, o)
-		text, _ := os.ReadFile(filepath.Join(o.Dir, "lab.json"))
+		text, _ := os.ReadFile(filepath.Join(o.Dir, "bench", "lab.json"))
 		_, hosts, _ = strings.Cut(string(text), `"Tmp": "`)
 		hosts, _, _ = strings.Cut(hosts, `"`)
 		return err
@@ -42,11 +50,11 @@ func TestABenchmarkMeasuresEveryContenderWritesItDownAndLeavesNothing(t *testing
 		t.Fatal(err)
 	}
 	for _, f := range figures {
-		if !strings.Contains(string(text), "\n| "+f.name+" | ") {
-			t.Errorf("the report says nothing of %s", f.name)
+		if !strings.Contains(string(text), "\n| "+f+" | ") {
+			t.Errorf("the report says nothing of %s", f)
 		}
 	}
-	for _, gone := range []string{hosts, filepath.Dir(o.Dir)} {
+	for _, gone := range []string{hosts, o.Dir} {
 		if _, err := os.Stat(gone); !os.IsNotExist(err) {
 			t.Errorf("%q is still there: %v", gone, err)
 		}
@@ -75,15 +83,15 @@ func TestASecondBenchmarkIsRefusedWhileTheFirstRuns(t *testing.T) {
 
 func TestTooFewRowsAndTooLittleDiskAreRefused(t *testing.T) {
 	err := target(t, func(ctx context.Context, tg *run.Target) error {
-		return Run(ctx, tg, Options{Rows: minRows - 1, Rounds: 1})
+		return Run(ctx, tg, Options{Rows: minRows - 1, Files: minFiles, Rounds: 1})
 	})
 	if run.CodeOf(err) != run.Usage {
 		t.Errorf("code %d: %v", run.CodeOf(err), err)
 	}
-	if err := room(1 << 50); run.CodeOf(err) != run.Usage {
+	if err := room("/tmp", "-rows", 1<<50, bytesPerRow); run.CodeOf(err) != run.Usage {
 		t.Errorf("code %d: %v", run.CodeOf(err), err)
 	}
-	if err := room(minRows); err != nil {
+	if err := room("/tmp", "-rows", minRows, bytesPerRow); err != nil {
 		t.Error(err)
 	}
 }

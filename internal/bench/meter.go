@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +20,7 @@ import (
 type sample struct {
 	seconds map[string]float64 // by figure
 	steps   []step             // of a target of ours
+	found   string             // what a contender says of two trees
 	size    int64              // of the database that it made
 	wal     int64              // written on staging
 	rss     int64              // peak memory of the runner, 0 where a contender has none
@@ -67,24 +67,16 @@ type reading struct {
 	server, hosts, machine time.Duration // of processors, since boot or start
 }
 
-func (a *arena) read(ctx context.Context) (r reading, err error) {
-	text, err := a.lab.Staging.SQL(ctx, "postgres", "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn;")
-	if err != nil {
-		return r, err
-	}
-	if r.wal, err = strconv.ParseInt(text, 10, 64); err != nil {
-		return r, fmt.Errorf("asking for the WAL's end: %w", err)
-	}
-	postmaster, err := postmasterPID(a.lab.Staging)
-	if err != nil {
-		return r, err
-	}
+// readProcessors reads what everybody has used: a server of ours, the processes of hosts, the machine.
+func readProcessors(server int, hosts []*lab.SSHD) (r reading, err error) {
 	all, err := processTimes()
 	if err != nil {
 		return r, err
 	}
-	r.server = all.tree(postmaster)
-	for _, s := range a.lab.SSH {
+	if server != 0 {
+		r.server = all.tree(server)
+	}
+	for _, s := range hosts {
 		r.hosts += all.tree(s.PID)
 	}
 	r.machine, err = machineTime()
@@ -98,15 +90,6 @@ func (s *sample) spend(before, after reading) {
 	s.server, s.hosts = after.server-before.server, after.hosts-before.hosts
 	s.others = max(0, after.machine-before.machine-s.server-s.hosts-s.client)
 	s.shared = s.others.Seconds() / after.at.Sub(before.at).Seconds() / float64(runtime.NumCPU())
-}
-
-func postmasterPID(c *lab.Cluster) (int, error) {
-	text, err := os.ReadFile(filepath.Join(c.Data, "postmaster.pid"))
-	if err != nil {
-		return 0, err
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	return strconv.Atoi(strings.TrimSpace(first))
 }
 
 // tick is the unit of /proc/PID/stat and /proc/stat: Linux shows USER_HZ, which is 100 on every architecture that Go
@@ -176,12 +159,4 @@ func machineTime() (time.Duration, error) {
 		}
 	}
 	return time.Duration(sum) * tick, nil
-}
-
-func databaseBytes(ctx context.Context, c *lab.Cluster) (int64, error) {
-	text, err := c.SQL(ctx, database, "select pg_database_size(current_database());")
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(text, 10, 64)
 }

@@ -1,10 +1,7 @@
 package bench
 
 import (
-	"cmp"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,13 +9,24 @@ import (
 	"rehearsal/internal/run"
 )
 
-// report is what came of all rounds.
-type report struct {
-	rows, rounds int
-	began        time.Time
-	machine      machine
-	samples      map[string][]sample // by contender, in the order of the rounds
+// part is what came of one benchmark: a part of the report.
+type part struct {
+	title   string
+	command string // what repeats it
+	began   time.Time
+	machine machine
+	about   string // what was measured
+	names   []name
+	samples samples
+	ratios  []comparison
+	goals   []goal
+	blocks  []block
+	how     string         // to read it
+	fields  map[string]any // of the part in the JSON object
 }
+
+// name is a contender's, with a sentence for who reads the report.
+type name struct{ name, what string }
 
 // spread is one number of every round.
 type spread struct {
@@ -31,126 +39,158 @@ type spread struct {
 func spreadOf(rounds []float64) spread {
 	sorted := slices.Sorted(slices.Values(rounds))
 	n := len(sorted)
+	if n == 0 {
+		return spread{}
+	}
 	return spread{Median: (sorted[(n-1)/2] + sorted[n/2]) / 2, Min: sorted[0], Max: sorted[n-1], Rounds: rounds}
 }
 
-// figure is the spread of a figure's seconds.
-func (r *report) figure(name string) spread {
+// cells are a table's: the median, the lowest and the highest.
+func (s spread) cells() []string {
+	return []string{fmt.Sprintf("%.2f", s.Median), fmt.Sprintf("%.2f–%.2f", s.Min, s.Max)}
+}
+
+// samples are the runs of every contender, in the order of the rounds. Where a contender does several things, each has
+// a name of its own.
+type samples map[string][]sample
+
+// figure is the spread of a figure's seconds: of no rounds where nobody was timed by that name.
+func (all samples) figure(name string) spread {
 	var rounds []float64
-	for _, f := range figures {
-		if f.name == name {
-			rounds = r.each(f.contender, func(s sample) float64 { return s.seconds[name] })
+	for _, of := range all {
+		for _, s := range of {
+			if seconds, ok := s.seconds[name]; ok {
+				rounds = append(rounds, seconds)
+			}
 		}
 	}
 	return spreadOf(rounds)
 }
 
-func (r *report) each(contender string, of func(sample) float64) (rounds []float64) {
-	for _, s := range r.samples[contender] {
+func (all samples) each(contender string, of func(sample) float64) (rounds []float64) {
+	for _, s := range all[contender] {
 		rounds = append(rounds, of(s))
 	}
 	return rounds
-}
-
-// comparison is the ratio of two figures: of their medians, and the lowest and highest within a round, whose two runs
-// met the same machine as far as two runs can.
-type comparison struct {
-	Of      string  `json:"of"`
-	To      string  `json:"to"`
-	Ratio   float64 `json:"ratio"`
-	Min     float64 `json:"min"`
-	Max     float64 `json:"max"`
-	Limit   float64 `json:"limit,omitempty"`
-	Reached *bool   `json:"reached,omitempty"`
-}
-
-func (r *report) comparisons() (all []comparison) {
-	for _, c := range ratios {
-		of, to := r.figure(c.of), r.figure(c.to)
-		var rounds []float64
-		for i := range of.Rounds {
-			rounds = append(rounds, of.Rounds[i]/to.Rounds[i])
-		}
-		s := spreadOf(rounds)
-		done := comparison{Of: c.of, To: c.to, Ratio: of.Median / to.Median, Min: s.Min, Max: s.Max, Limit: c.limit}
-		if c.limit > 0 {
-			reached := done.Ratio <= c.limit
-			done.Reached = &reached
-		}
-		all = append(all, done)
-	}
-	return all
-}
-
-func (c comparison) verdict() string {
-	switch {
-	case c.Reached == nil:
-		return ""
-	case *c.Reached:
-		return fmt.Sprintf("%.2f: reached", c.Limit)
-	}
-	return fmt.Sprintf("%.2f: NOT reached", c.Limit)
-}
-
-// cost is what a contender used, as medians.
-type cost struct {
-	Contender string  `json:"contender"`
-	Database  int64   `json:"database_bytes"`
-	WAL       int64   `json:"wal_bytes"`
-	Runner    int64   `json:"runner_rss_bytes,omitempty"`
-	Server    float64 `json:"postgresql_cpu_seconds"`
-	Hosts     float64 `json:"ssh_cpu_seconds"`
-	Client    float64 `json:"client_cpu_seconds"`
-	CPU       float64 `json:"cpu_seconds"` // the three together
-	Others    float64 `json:"others_cpu_seconds"`
-}
-
-func (r *report) costs() (all []cost) {
-	for _, c := range contenders {
-		median := func(of func(sample) float64) float64 { return spreadOf(r.each(c.name, of)).Median }
-		all = append(all, cost{
-			Contender: c.name,
-			Database:  int64(median(func(s sample) float64 { return float64(s.size) })),
-			WAL:       int64(median(func(s sample) float64 { return float64(s.wal) })),
-			Runner:    int64(median(func(s sample) float64 { return float64(s.rss) })),
-			Server:    median(func(s sample) float64 { return s.server.Seconds() }),
-			Hosts:     median(func(s sample) float64 { return s.hosts.Seconds() }),
-			Client:    median(func(s sample) float64 { return s.client.Seconds() }),
-			CPU:       median(func(s sample) float64 { return (s.server + s.hosts + s.client).Seconds() }),
-			Others:    median(func(s sample) float64 { return s.others.Seconds() }),
-		})
-	}
-	return all
 }
 
 // quiet is the share of the processors that others may use before the report warns: an ordinary idle machine's.
 const quiet = 0.1
 
 // shared is the highest share that others had while a contender ran.
-func (r *report) shared() (share float64) {
-	for _, c := range contenders {
-		for _, s := range r.samples[c.name] {
+func (all samples) shared() (share float64) {
+	for _, of := range all {
+		for _, s := range of {
 			share = max(share, s.shared)
 		}
 	}
 	return share
 }
 
-// steps are the medians of a reset's steps, longest first.
-func (r *report) steps() (all []step) {
-	seconds := map[string][]float64{}
-	for _, s := range r.samples[masked] {
-		for _, st := range s.steps {
-			seconds[st.Name] = append(seconds[st.Name], st.Seconds)
+// named is a figure in the JSON object.
+type named struct {
+	Name string `json:"name"`
+	spread
+}
+
+// ratio is what the report compares: the seconds of one figure in those of another. most and least are what is to be
+// reached, 0 where there is nothing.
+type ratio struct {
+	of, to      string
+	most, least float64
+}
+
+// comparison is a ratio: of the medians, and the lowest and highest within a round, whose two runs met the same machine
+// as far as two runs can.
+type comparison struct {
+	Of      string  `json:"of"`
+	To      string  `json:"to"`
+	Ratio   float64 `json:"ratio"`
+	Min     float64 `json:"min"`
+	Max     float64 `json:"max"`
+	Goal    string  `json:"goal,omitempty"`
+	Reached *bool   `json:"reached,omitempty"` // nil where there is no goal, or one of the two was not measured
+}
+
+func (all samples) compare(ratios []ratio) (done []comparison) {
+	for _, r := range ratios {
+		c := comparison{Of: r.of, To: r.to, Goal: r.goal()}
+		of, to := all.figure(r.of), all.figure(r.to)
+		if len(of.Rounds) > 0 && len(to.Rounds) > 0 {
+			c.Ratio = of.Median / to.Median
+			var rounds []float64
+			for i := range min(len(of.Rounds), len(to.Rounds)) {
+				rounds = append(rounds, of.Rounds[i]/to.Rounds[i])
+			}
+			c.Min, c.Max = slices.Min(rounds), slices.Max(rounds)
+			if reached := (r.most == 0 || c.Ratio <= r.most) && c.Ratio >= r.least; c.Goal != "" {
+				c.Reached = &reached
+			}
+		}
+		done = append(done, c)
+	}
+	return done
+}
+
+func (r ratio) goal() string {
+	switch {
+	case r.most > 0:
+		return fmt.Sprintf("at most %.2f", r.most)
+	case r.least > 0:
+		return fmt.Sprintf("at least %.2f", r.least)
+	}
+	return ""
+}
+
+// goal is a figure to reach, and what was reached.
+type goal struct {
+	What    string `json:"what"`
+	Goal    string `json:"goal"`
+	Value   string `json:"value"`
+	Reached *bool  `json:"reached,omitempty"` // nil where it was not measured
+}
+
+// under is the goal that a value be below a limit.
+func under[N int64 | float64](what string, value, limit N, show func(N) string) goal {
+	reached := value < limit
+	return goal{what, "below " + show(limit), show(value), &reached}
+}
+
+func verdict(goal string, reached *bool) string {
+	switch {
+	case goal == "":
+		return ""
+	case reached == nil:
+		return goal + ": not measured"
+	case *reached:
+		return goal + ": reached"
+	}
+	return goal + ": NOT reached"
+}
+
+// toReach are the part's figures to reach, one a line. A trial that both figures of a ratio are of is named once.
+func (p *part) toReach() (lines []string, missed int) {
+	all := slices.Clone(p.goals)
+	for _, c := range p.ratios {
+		if c.Goal != "" {
+			trial, to, within := strings.Cut(c.To, ": ")
+			if !within || !strings.HasPrefix(c.Of, trial+": ") {
+				to = c.To
+			}
+			all = append(all, goal{c.Of + " against " + to, c.Goal, fmt.Sprintf("%.2f times as long", c.Ratio), c.Reached})
 		}
 	}
-	for name, rounds := range seconds {
-		all = append(all, step{name, spreadOf(rounds).Median})
+	for _, g := range all {
+		line := g.What + ": " + g.Value + "; " + verdict(g.Goal, g.Reached)
+		if g.Reached == nil {
+			line = g.What + ": " + verdict(g.Goal, nil)
+		}
+		if g.Reached == nil || !*g.Reached {
+			missed++
+		}
+		lines = append(lines, line)
 	}
-	slices.SortFunc(all, func(a, b step) int {
-		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), strings.Compare(a.Name, b.Name))
-	})
-	return all
+	return lines, missed
 }
 
 // block is one table of the report, for a terminal or for Markdown.
@@ -160,130 +200,39 @@ type block struct {
 	rows   [][]string
 }
 
-func (r *report) blocks() []block {
-	times := block{title: "seconds", header: []string{"what", "median", "lowest–highest"}}
-	for _, f := range figures {
-		s := r.figure(f.name)
-		times.rows = append(times.rows, []string{f.name, fmt.Sprintf("%.1f", s.Median), fmt.Sprintf("%.1f–%.1f", s.Min, s.Max)})
-	}
-	compared := block{title: "ratios", header: []string{"this", "to this", "ratio", "within a round", "to reach"}}
-	for _, c := range r.comparisons() {
-		compared.rows = append(compared.rows, []string{c.Of, c.To, fmt.Sprintf("%.2f", c.Ratio), fmt.Sprintf("%.2f–%.2f", c.Min, c.Max), c.verdict()})
-	}
-	used := block{title: "what it costs (medians)", header: []string{"contender", "database", "WAL", "runner's memory", "CPU s", "PostgreSQL", "sshd, psql, gzip", "client", "all others here"}}
-	for _, c := range r.costs() {
-		memory := ""
-		if c.Runner > 0 {
-			memory = run.Bytes(c.Runner)
+func (p *part) tables() []block {
+	ratios := block{title: "Ratios", header: []string{"this", "to this", "ratio", "within a round", "to reach"}}
+	for _, c := range p.ratios {
+		cells := []string{c.Of, c.To, fmt.Sprintf("%.2f", c.Ratio), fmt.Sprintf("%.2f–%.2f", c.Min, c.Max), verdict(c.Goal, c.Reached)}
+		if c.Ratio == 0 {
+			cells[2], cells[3] = "", ""
 		}
-		used.rows = append(used.rows, []string{c.Contender, run.Bytes(c.Database), run.Bytes(c.WAL), memory,
-			fmt.Sprintf("%.1f", c.CPU), fmt.Sprintf("%.1f", c.Server), fmt.Sprintf("%.1f", c.Hosts), fmt.Sprintf("%.1f", c.Client), fmt.Sprintf("%.1f", c.Others)})
+		ratios.rows = append(ratios.rows, cells)
 	}
-	where := block{title: "where the time of staging:reset goes (medians)", header: []string{"step", "seconds"}}
-	for _, s := range r.steps() {
-		where.rows = append(where.rows, []string{s.Name, fmt.Sprintf("%.2f", s.Seconds)})
-	}
-	return []block{times, compared, used, where}
+	return append(slices.Clip(p.blocks[:1]), append([]block{ratios}, p.blocks[1:]...)...)
 }
 
-// summary is a run's figures in a few words.
-func (s *sample) summary(contender string) string {
-	var words []string
-	for _, f := range figures {
-		if seconds, ok := s.seconds[f.name]; ok {
-			name := strings.TrimPrefix(strings.TrimPrefix(f.name, contender), ", ")
-			words = append(words, strings.TrimSpace(fmt.Sprintf("%s %.1f s", name, seconds)))
-		}
-	}
-	return strings.Join(words, ", ")
-}
-
-// show prints the report and sets the fields of the JSON object.
-func (r *report) show(t *run.Target) {
-	for _, b := range r.blocks() {
-		t.Printf("\n%s", b.title)
+// show prints the part and sets its field of the JSON object.
+func (p *part) show(t *run.Target) {
+	for _, b := range p.tables() {
+		t.Printf("\n%s: %s", p.title, b.title)
 		t.Table(b.header, b.rows)
 	}
-	t.Printf("\n%d rows, %d rounds in turn; no caches were dropped, every contender after the first finds the dump in memory", r.rows, r.rounds)
-	type named struct {
-		Name string `json:"name"`
-		spread
+	t.Printf("\n%s", p.about)
+	p.fields["machine"], p.fields["ratios"], p.fields["goals"] = p.machine, p.ratios, p.goals
+	t.Set(strings.ToLower(p.title), p.fields)
+	if share := p.samples.shared(); share > quiet {
+		t.Warn("%s", busy(share))
 	}
-	var seconds []named
-	for _, f := range figures {
-		seconds = append(seconds, named{f.name, r.figure(f.name)})
+	lines, missed := p.toReach()
+	for _, line := range lines {
+		t.Printf("%s", line)
 	}
-	comparisons := r.comparisons()
-	t.Set("rows", r.rows)
-	t.Set("rounds", r.rounds)
-	t.Set("machine", r.machine)
-	t.Set("figures", seconds)
-	t.Set("ratios", comparisons)
-	t.Set("costs", r.costs())
-	t.Set("reset_steps", r.steps())
-	if share := r.shared(); share > quiet {
-		t.Warn("others used up to %.0f %% of the processors meanwhile: seconds and ratios are not to be relied on, CPU seconds are", 100*share)
-	}
-	for _, c := range comparisons {
-		if c.Reached != nil && !*c.Reached {
-			t.Warn("not reached: %s takes %.2f times what %s takes; the figure to reach is %.2f", c.Of, c.Ratio, c.To, c.Limit)
-		}
+	if missed > 0 {
+		t.Warn("%s: %d of %d figures are not reached", p.title, missed, len(lines))
 	}
 }
 
-// write writes the report as Markdown.
-func (r *report) write(t *run.Target, path string) error {
-	var b strings.Builder
-	command := fmt.Sprintf("mage bench -rows=%d -rounds=%d -write", r.rows, r.rounds)
-	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `%s` on %s. Run it on your machine: the ratios travel, the seconds do not.\n\n", command, r.began.Format(time.DateOnly))
-	b.WriteString(markdown(block{header: []string{"machine", ""}, rows: r.machine.rows()}))
-	fmt.Fprintf(&b, "\n%d rows in four tables, about 170 bytes each; five columns of a third of them are masked: an e-mail address, a name, a "+
-		"telephone number, a JSON document and a token. One backup, %d rounds, the contenders in turn, each round beginning with another one. "+
-		"Caches are not dropped, so every contender finds the dump in memory. All hosts are this one machine: what is measured is work, not distance.\n\n", r.rows, r.rounds)
-	for _, c := range contenders {
-		fmt.Fprintf(&b, "- **%s** %s\n", c.name, c.what)
-	}
-	b.WriteString("\n")
-	if share := r.shared(); share > quiet {
-		fmt.Fprintf(&b, "Others used up to %.0f %% of the processors meanwhile: seconds and ratios are not to be relied on, CPU seconds are.\n\n", 100*share)
-	}
-	for _, c := range r.comparisons() {
-		if c.Reached == nil {
-			continue
-		}
-		not := ""
-		if !*c.Reached {
-			not = "**not** "
-		}
-		fmt.Fprintf(&b, "- To reach: %s within %.2f times %s. It takes %.2f times, so this is %sreached.\n", c.Of, c.Limit, c.To, c.Ratio, not)
-	}
-	for _, table := range r.blocks() {
-		fmt.Fprintf(&b, "\n## %s\n\n%s", strings.ToUpper(table.title[:1])+table.title[1:], markdown(table))
-	}
-	b.WriteString("\n" + howToRead)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	t.Printf("\n%s is written", path)
-	return nil
+func busy(share float64) string {
+	return fmt.Sprintf("others used up to %.0f %% of the processors meanwhile: seconds and ratios are not to be relied on, CPU seconds are", 100*share)
 }
-
-func markdown(b block) string {
-	var out strings.Builder
-	line := func(cells []string) { out.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
-	line(b.header)
-	line(slices.Repeat([]string{"---"}, len(b.header)))
-	for _, row := range b.rows {
-		line(row)
-	}
-	return out.String()
-}
-
-const howToRead = `Seconds are wall clock on a machine that does everything at once, so more cores help whoever works in parallel. "CPU s" is what
-the processes themselves used, the sum of the three columns after it; "all others here" is the work of everybody else meanwhile,
-the lab's idle production included: where it is not small, repeat the run. WAL of staging:reset is that of the whole target; of
-the others that of what is timed. Memory is the runner's peak resident set.
-`

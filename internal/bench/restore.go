@@ -3,9 +3,14 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
+	"rehearsal/internal/lab"
 	"rehearsal/internal/run"
 )
 
@@ -34,20 +39,36 @@ var contenders = []contender{
 }
 
 // figures are all that is timed, in the order of the report.
-var figures = []struct{ name, contender string }{
-	{plain, plain}, {maskedLoad, masked}, {maskedProof, masked}, {maskedWhole, masked}, {updated, updated},
+var figures = []string{plain, maskedLoad, maskedProof, maskedWhole, updated}
+
+var restoreRatios = []ratio{
+	{of: maskedLoad, to: plain, most: 1.25},
+	{of: maskedProof, to: plain, most: 1.5},
+	{of: updated, to: plain},
+	{of: maskedLoad, to: updated},
+	{of: maskedProof, to: updated},
 }
 
-// ratios are what the report compares; limit is the figure to reach, 0 where there is none.
-var ratios = []struct {
-	of, to string
-	limit  float64
-}{
-	{maskedLoad, plain, 1.25},
-	{maskedProof, plain, 1.5},
-	{updated, plain, 0},
-	{maskedLoad, updated, 0},
-	{maskedProof, updated, 0},
+// measureRestore has every contender fill staging from one backup of o.Rows rows.
+func measureRestore(ctx context.Context, t *run.Target, o Options) (*part, error) {
+	a, err := build(ctx, t, o)
+	if err != nil {
+		return nil, err
+	}
+	p := &part{command: fmt.Sprintf("mage bench -only=restore -rows=%d -rounds=%d -write", o.Rows, o.Rounds), began: time.Now(), samples: samples{}}
+	if p.machine, err = lookAtDatabase(ctx, a.lab.Staging); err != nil {
+		return nil, err
+	}
+	err = inTurn(contenders, o.Rounds, func(round int, c contender) error {
+		s, err := a.measure(ctx, t, fmt.Sprintf("round %d of %d: %s", round+1, o.Rounds, c.name), c)
+		p.samples[c.name] = append(p.samples[c.name], s)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	restored(p, o)
+	return p, nil
 }
 
 func restorePlainly(ctx context.Context, a *arena) (sample, error) {
@@ -65,7 +86,7 @@ func restoreAndUpdate(ctx context.Context, a *arena) (sample, error) {
 }
 
 func resetStaging(ctx context.Context, a *arena) (sample, error) {
-	r, u, err := a.product(ctx, "staging:reset")
+	r, u, err := product(ctx, a.binary, a.inventory(), "staging:reset")
 	if err != nil {
 		return sample{}, err
 	}
@@ -99,7 +120,7 @@ func phases(steps []step) (load, proof float64, err error) {
 		}
 	}
 	if len(missing) > 0 || proofs == 0 {
-		return 0, 0, run.Fail(run.Incomplete, "contender.go lists the steps", "staging:reset reports %d steps of proof, and no step %q", proofs, missing)
+		return 0, 0, run.Fail(run.Incomplete, "restore.go lists the steps", "staging:reset reports %d steps of proof, and no step %q", proofs, missing)
 	}
 	return load, proof, nil
 }
@@ -129,4 +150,40 @@ func (a *arena) measure(ctx context.Context, t *run.Target, name string, c conte
 		return a.clear(ctx, false)
 	})
 	return s, err
+}
+
+// read reads the meters.
+func (a *arena) read(ctx context.Context) (r reading, err error) {
+	text, err := a.lab.Staging.SQL(ctx, "postgres", "select pg_current_wal_insert_lsn() - '0/0'::pg_lsn;")
+	if err != nil {
+		return r, err
+	}
+	wal, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return r, fmt.Errorf("asking for the WAL's end: %w", err)
+	}
+	postmaster, err := postmasterPID(a.lab.Staging)
+	if err != nil {
+		return r, err
+	}
+	r, err = readProcessors(postmaster, a.lab.SSH)
+	r.wal = wal
+	return r, err
+}
+
+func postmasterPID(c *lab.Cluster) (int, error) {
+	text, err := os.ReadFile(filepath.Join(c.Data, "postmaster.pid"))
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	return strconv.Atoi(strings.TrimSpace(first))
+}
+
+func databaseBytes(ctx context.Context, c *lab.Cluster) (int64, error) {
+	text, err := c.SQL(ctx, database, "select pg_database_size(current_database());")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(text, 10, 64)
 }
