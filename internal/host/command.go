@@ -26,7 +26,7 @@ type Cmd struct {
 type remote struct {
 	line   string // what the login shell is given
 	marker string // begins the line that ends a login shell's noise, on stdout and on stderr
-	stdin  string // what the wrapper reads before the command does
+	stdin  string // what is sent before the command's own: the marker on a line, and the secrets
 }
 
 // maxLine is what Linux takes as one argument of a program, MAX_ARG_STRLEN: sshd gives the line to the login
@@ -46,14 +46,27 @@ const watchdog = `exec 3<&0 </dev/null
 exec 3<&-
 `
 
+// untouched fails the wrapper where what it reads does not begin with the line that we sent first: a start file of
+// the login shell has read some of it, and what is left are no longer the secrets or the data.
+const untouched = `IFS= read -r line && [ "$line" = %s ] || { echo "a start file of the login shell reads standard input" >&2; exit 1; }
+`
+
 // encode builds the remote command line: a wrapper in sh that says its pid, which is also its process group
 // (sshd makes a command the leader of a session), takes the secrets, starts the watchdog and becomes the command.
+//
+// Stdin begins with a line that nobody has to read. A forced command that waits for a request there, as internal-sftp
+// does, takes it for a broken one and ends; one that we waited for would cost each command a round trip.
 func (c Cmd) encode() (*remote, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
 	r := &remote{marker: "rehearsal-" + rand.Text() + ":"}
 	var wrapper, stdin strings.Builder
+	fmt.Fprintf(&wrapper, "set -- %s\n", Quote(c.argv()...))
+	stdin.WriteString(r.marker + "\n")
+	if c.Stdin != nil || len(c.Secret) > 0 {
+		fmt.Fprintf(&wrapper, untouched, r.marker)
+	}
 	fmt.Fprintf(&wrapper, `printf '\n%%s%%s\n' %s $$ >&2; printf '\n%%s\n' %[1]s`+"\n", r.marker)
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
 		fmt.Fprintf(&wrapper, "export %s=%s\n", name, quote(c.Env[name]))
@@ -66,7 +79,7 @@ func (c Cmd) encode() (*remote, error) {
 		wrapper.WriteString(watchdog)
 	}
 	wrapper.WriteString(`exec "$@"`)
-	r.line, r.stdin = "exec "+Quote(append([]string{"sh", "-c", wrapper.String(), "sh"}, c.argv()...)...), stdin.String()
+	r.line, r.stdin = forLoginShell(wrapper.String()), stdin.String()
 	if len(r.line) > maxLine {
 		return nil, fmt.Errorf("%s: the command line has %d bytes, a host takes %d", c, len(r.line), maxLine)
 	}
@@ -111,11 +124,13 @@ func (c Cmd) String() string {
 	if c.Script != "" {
 		return "a script" // what calls it says what for
 	}
-	text := Quote(c.Args...)
-	text = strings.Join(strings.Fields(text), " ")
+	return shorten(strings.Join(strings.Fields(Quote(c.Args...)), " "))
+}
+
+func shorten(text string) string {
 	const most = 120
 	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most-1]) + "…"
+		return string(runes[:most-1]) + "…"
 	}
 	return text
 }

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,9 +21,12 @@ import (
 
 // Variables, so that a test need not wait as long.
 var (
-	// patience is for TCP connect, key exchange and authentication together. ssh.ClientConfig.Timeout covers the
+	// patience is for TCP connect and key exchange together. ssh.ClientConfig.Timeout covers the
 	// first alone: a server that accepts and says nothing would hold us for ever (golang/go#15113).
 	patience = 15 * time.Second
+	// deliberation is for authentication, once the host key is proved: a host that asks a directory or a name server
+	// which does not answer lets us in all the same, later. LoginGraceTime is 120 seconds by default.
+	deliberation = 45 * time.Second
 	// heartbeat is how often an idle connection is asked for a sign of life; two unanswered ones end it. A line
 	// that dies is noticed after two to three heartbeats: OpenSSH's ServerAliveInterval 15, CountMax 3.
 	heartbeat = 15 * time.Second
@@ -36,25 +43,60 @@ type conn struct {
 	ended atomic.Pointer[error] // why; set before gone is closed
 }
 
-// connect dials, proves the host key and logs in.
+// connect dials, proves the host key and logs in. A server that hangs up before it says a word is dialled again a few
+// times: MaxStartups drops whoever comes while others log in.
 func (h *Host) connect(ctx context.Context) (*conn, error) {
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	c, err := h.handshake(limited)
-	if err == nil {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		c, err := h.connectOnce(ctx)
+		if !errors.Is(err, errTurnedAway) || pause > longestPause {
+			return c, err
+		}
+		select {
+		case <-time.After(pause + rand.N(pause)):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connecting to %s: %w", h.spec.Name, ctx.Err())
+		}
+	}
+}
+
+// longestPause ends the dialling after some five seconds.
+const longestPause = 2 * time.Second
+
+// errTurnedAway is a server that hung up before it began to speak SSH.
+var errTurnedAway = errors.New("it hung up before it spoke SSH")
+
+func (h *Host) connectOnce(ctx context.Context) (*conn, error) {
+	limited, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var greeted atomic.Bool
+	slow := time.AfterFunc(patience, func() { cancel(h.tooSlow(greeted.Load())) })
+	defer slow.Stop()
+	c, err := h.handshake(limited, func() {
+		greeted.Store(true)
+		slow.Reset(deliberation)
+	})
+	switch {
+	case err == nil:
 		return c, nil
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return nil, fmt.Errorf("connecting to %s: %w", h.spec.Name, ctx.Err())
-	}
-	if limited.Err() != nil {
-		return nil, run.Fail(run.Unreachable, "is the host up, and an SSH server on that port? Try `"+h.trySSH()+"`",
-			"%s (%s) did not let us in within %v", h.spec.Name, h.route.address(), patience)
+	case limited.Err() != nil:
+		return nil, context.Cause(limited)
 	}
 	return nil, err
 }
 
-func (h *Host) handshake(ctx context.Context) (*conn, error) {
+func (h *Host) tooSlow(greeted bool) error {
+	if greeted {
+		return run.Fail(run.Unreachable, "look at what its sshd asks for each login: UseDNS, PAM, AuthorizedKeysCommand. Try `"+h.trySSH()+"`",
+			"%s (%s) proved its host key and did not decide within %v whether to let us in", h.spec.Name, h.route.address(), deliberation)
+	}
+	return run.Fail(run.Unreachable, "is the host up, and an SSH server on that port? Try `"+h.trySSH()+"`",
+		"%s (%s) did not let us in within %v", h.spec.Name, h.route.address(), patience)
+}
+
+// handshake calls greeted once the host key is proved.
+func (h *Host) handshake(ctx context.Context, greeted func()) (*conn, error) {
 	t, err := newTrust(h.route, h.spec.HostKey)
 	if err != nil {
 		return nil, err
@@ -73,11 +115,20 @@ func (h *Host) handshake(ctx context.Context) (*conn, error) {
 	defer stop()
 	l := &line{Conn: raw}
 	l.heard.Store(time.Now().UnixNano())
+	var banner string
 	sshConn, channels, requests, err := ssh.NewClientConn(l, h.route.address(), &ssh.ClientConfig{
+		Config:            ssh.Config{KeyExchanges: keyExchanges},
 		User:              h.route.user,
 		Auth:              []ssh.AuthMethod{ssh.PublicKeys(ids.signers()...)},
-		HostKeyCallback:   t.check,
 		HostKeyAlgorithms: t.algorithms,
+		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
+			err := t.check(hostname, remote, key)
+			if err == nil {
+				greeted()
+			}
+			return err
+		},
+		BannerCallback: func(message string) error { banner = message; return nil }, // the last one tells of an expired account
 	})
 	switch {
 	case err == nil && stop():
@@ -90,9 +141,67 @@ func (h *Host) handshake(ctx context.Context) (*conn, error) {
 	case t.refusal != nil:
 		return nil, t.refusal
 	case t.verified && ctx.Err() == nil:
-		return nil, ids.refused(h.route, err)
+		return nil, h.notLetIn(ids, banner, err)
 	}
-	return nil, run.Fail(run.Unreachable, "is that an SSH server? Try `"+h.trySSH()+"`", "talking to %s (%s): %w", h.spec.Name, h.route.address(), err)
+	return nil, h.notGreeted(l.greeting(), err)
+}
+
+// keyExchanges are all that x/crypto holds safe: by itself it leaves out diffie-hellman-group16-sha512 and
+// -group-exchange-sha256, which some hardened hosts have alone. The last is for hosts with an OpenSSH before 6.5.
+var keyExchanges = append(ssh.SupportedAlgorithms().KeyExchanges, ssh.InsecureKeyExchangeDH14SHA1)
+
+// notGreeted says why a server did not get as far as its host key.
+func (h *Host) notGreeted(greeting string, err error) error {
+	var algorithms *ssh.AlgorithmNegotiationError
+	name, address := h.spec.Name, h.route.address()
+	switch {
+	case errors.As(err, &algorithms):
+		return h.tooOld(algorithms)
+	case strings.Contains(greeting, "SSH-"):
+		return run.Fail(run.Unreachable, fmt.Sprintf("see LoginGraceTime in sshd_config of %s: a login takes several round trips. Its sshd log tells more", name),
+			"%s (%s) hung up while we logged in: %w", name, address, err)
+	case greeting == "", strings.Contains(greeting, "MaxStartups"), strings.Contains(greeting, "Not allowed at this time"): // sshd.c
+		return run.Fail(run.Unreachable, fmt.Sprintf("start again later, or raise MaxStartups in sshd_config of %s: others who are logging in use it up. "+
+			"Or this machine is shut out, by PerSourcePenalties, fail2ban or hosts.deny. Its sshd log tells which", name),
+			"talking to %s (%s): %w, several times: %w", name, address, errTurnedAway, err)
+	}
+	return run.Fail(run.Unreachable, "is that an SSH server? Try `"+h.trySSH()+"`", "talking to %s (%s): %w", name, address, err)
+}
+
+// tooOld says which algorithms we would need; what is no algorithm in the lists (RFC 8308, 2.1) does not help anybody.
+func (h *Host) tooOld(e *ssh.AlgorithmNegotiationError) error {
+	list := func(algorithms []string) string {
+		return strings.Join(slices.DeleteFunc(slices.Clone(algorithms), func(a string) bool {
+			return strings.HasPrefix(a, "ext-info-") || strings.HasPrefix(a, "kex-strict-")
+		}), ", ")
+	}
+	keyword := "Ciphers"
+	switch {
+	case e.What == "key exchange":
+		keyword = "KexAlgorithms"
+	case e.What == "host key":
+		keyword = "HostKeyAlgorithms (and make such a key: ssh-keygen -A)"
+	case strings.HasSuffix(e.What, "MAC"):
+		keyword = "MACs"
+	}
+	return run.Fail(run.Unreachable, fmt.Sprintf("update OpenSSH on %s, or let %s in its sshd_config have one of %s", h.spec.Name, keyword, list(e.SupportedAlgorithms)),
+		"%s (%s) has no %s that is safe: it offers %s", h.spec.Name, h.route.address(), e.What, list(e.RequestedAlgorithms))
+}
+
+// notLetIn says why a server that we know did not let us in. It tells us little, by design; its log tells more.
+func (h *Host) notLetIn(ids *identities, banner string, err error) error {
+	refused := ids.refused(h.route, err)
+	if banner = strings.Join(strings.Fields(banner), " "); banner != "" {
+		refused = fmt.Errorf("%w; it says %q", refused, shorten(banner))
+	}
+	others := "AllowUsers, AllowGroups, an expired account, a login shell that is not there"
+	if h.route.user == "root" {
+		others = "PermitRootLogin, " + others
+	}
+	if !strings.Contains(err.Error(), "unable to authenticate") { // it ended the connection
+		others = "MaxAuthTries and more keys than that, LoginGraceTime, an account that PAM does not take, " + others
+	}
+	return run.Fail(run.Unreachable, fmt.Sprintf("%s; the sshd log of %s tells if it is something else: %s", run.HintOf(refused), h.spec.Name, others), "%w", refused)
 }
 
 // dial opens the TCP connection, from here or from the jump host.
@@ -120,18 +229,36 @@ func (h *Host) trySSH() string {
 	return Quote(append(args, h.route.user+"@"+h.route.host)...)
 }
 
-// line is the network connection below an SSH connection. It notes when the other side was last heard.
+// line is the network connection below an SSH connection. It notes when the other side was last heard, and how it began.
 type line struct {
 	net.Conn
 	heard atomic.Int64
+
+	mu    sync.Mutex
+	first []byte
 }
 
 func (l *line) Read(p []byte) (int, error) {
 	n, err := l.Conn.Read(p)
 	if n > 0 {
 		l.heard.Store(time.Now().UnixNano())
+		l.note(p[:n])
 	}
 	return n, err
+}
+
+// note keeps what comes first: an SSH server's version, or what another server, or one that is busy, has to say.
+func (l *line) note(p []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const most = 256
+	l.first = append(l.first, p[:min(len(p), most-len(l.first))]...)
+}
+
+func (l *line) greeting() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.first)
 }
 
 func (l *line) silence() time.Duration { return time.Since(time.Unix(0, l.heard.Load())) }

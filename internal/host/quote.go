@@ -1,6 +1,9 @@
 package host
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Quote returns args as words of a POSIX shell's command line: the shell gives back exactly args.
 // An argument cannot hold a NUL byte, in a shell or out of it; Run refuses one.
@@ -22,4 +25,23 @@ func quote(arg string) string {
 		return arg
 	}
 	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+}
+
+// forLoginShell makes a command line of a POSIX sh script that every login shell takes for the same: sh, bash, zsh, fish,
+// csh and tcsh. To the C shell a newline ends a quoted word and "!" is history in it; to fish a backslash escapes a
+// quote or another backslash. So none of these is in the line: they are octal escapes, for sh's own printf.
+func forLoginShell(script string) string {
+	var line strings.Builder
+	line.WriteString(`exec sh -c 'eval "$(printf "$1")"' sh '`)
+	for _, b := range []byte(script) {
+		switch {
+		case b == '%':
+			line.WriteString("%%")
+		case b < ' ' || b > '~' || strings.IndexByte(`'!\`, b) >= 0:
+			fmt.Fprintf(&line, `\%03o`, b)
+		default:
+			line.WriteByte(b)
+		}
+	}
+	return line.String() + "'"
 }

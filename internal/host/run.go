@@ -35,7 +35,11 @@ func (h *Host) Run(ctx context.Context, c Cmd) error {
 	}
 	defer h.release(conn)
 	defer s.Close()
-	p := &process{host: h, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 2), pid: make(chan int, 1)}
+	p := &process{host: h, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
+	if h.home == "" { // the first command: what lets one begin will let the others
+		p.late = time.AfterFunc(beginning, func() { p.failed <- h.notBegun() })
+		defer p.late.Stop()
+	}
 	done := make(chan error, 1)
 	go func() { done <- p.run() }()
 	select {
@@ -90,11 +94,17 @@ type process struct {
 	session *ssh.Session
 	cmd     Cmd
 	remote  *remote
-	failed  chan error // gets why Stdin or Stdout failed, before the command hears of it
+	failed  chan error // gets why Stdin or Stdout failed, before the command hears of it, or that nothing begins
 	pid     chan int   // gets the process group, once
 	marked  bool       // the wrapper has run; guarded by the end of run's readers
 	stderr  tail       // before the marker: the login shell's noise
+	stdout  tail       // the login shell's noise alone
+	late    *time.Timer
 }
+
+// beginning is how long a host may take to begin its first command: for the start files of a login shell, say on a
+// slow network file system. A forced command may take for ever.
+var beginning = 30 * time.Second
 
 func (p *process) run() error {
 	stdin, _ := p.session.StdinPipe()
@@ -124,7 +134,7 @@ func (p *process) run() error {
 	}
 }
 
-// feed writes the secrets and Stdin. Without a Stdin the pipe stays open: its end is the watchdog's signal.
+// feed writes the wrapper's lines and Stdin. Without a Stdin the pipe stays open: its end is the watchdog's signal.
 // A Stdin that fails is not ended either: the command would take it for the end of the data.
 func (p *process) feed(stdin io.WriteCloser) {
 	if _, err := io.WriteString(stdin, p.remote.stdin); err != nil || p.cmd.Stdin == nil {
@@ -154,7 +164,7 @@ func (r *reader) Read(p []byte) (int, error) {
 
 func (p *process) readStdout(stdout io.Reader) {
 	from := bufio.NewReaderSize(stdout, 32<<10)
-	if _, found := skip(from, p.remote.marker, nil); !found {
+	if _, found := skip(from, p.remote.marker, &p.stdout); !found {
 		return
 	}
 	to := p.cmd.Stdout
@@ -172,6 +182,9 @@ func (p *process) readStderr(stderr io.Reader) {
 	if pid, err := strconv.Atoi(text); found && err == nil && pid > 1 {
 		p.marked = true
 		p.stderr = nil
+		if p.late != nil {
+			p.late.Stop()
+		}
 		p.pid <- pid
 	}
 	to := io.Writer(&p.stderr)
@@ -189,9 +202,7 @@ func skip(from *bufio.Reader, marker string, noise *tail) (string, bool) {
 		if rest, ok := strings.CutPrefix(string(line), marker); ok && err == nil {
 			return strings.TrimSpace(rest), true
 		}
-		if noise != nil {
-			_, _ = noise.Write(line)
-		}
+		_, _ = noise.Write(line)
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return "", false
 		}
@@ -219,9 +230,8 @@ func (p *process) ended(err error) error {
 	case err == nil && p.marked:
 		return nil
 	case err == nil || errors.As(err, &exit):
-		if !p.marked { // nologin, a forced command, a login shell that sh is not compatible with
-			return run.Fail(run.Unreachable, fmt.Sprintf("give %s a POSIX login shell on %s, and no forced command", p.host.route.user, name),
-				"%s does not run commands for %s: %s", name, p.host.route.user, strings.TrimSpace(p.stderr.String()))
+		if !p.marked {
+			return p.notRun(exit)
 		}
 		return &ExitError{Host: name, Command: p.cmd.String(), Status: exit.ExitStatus(), Stderr: p.stderr.String()}
 	}
@@ -229,4 +239,37 @@ func (p *process) ended(err error) error {
 		return fmt.Errorf("%s on %s: %w", p.cmd, p.host.spec.Name, lost)
 	}
 	return run.Fail(run.Unreachable, "look at the host's sshd log", "%s on %s ended without a status: %w: %w", p.cmd, p.host.spec.Name, io.ErrUnexpectedEOF, err)
+}
+
+// notRun says what came instead of the command: a forced command, nologin, a shell that is no shell.
+func (p *process) notRun(exit *ssh.ExitError) error {
+	status := 0
+	if exit != nil {
+		status = exit.ExitStatus()
+	}
+	said := strings.Join(strings.Fields(p.stdout.String()+" "+p.stderr.String()), " ")
+	answer := "says nothing"
+	if said != "" {
+		answer = fmt.Sprintf("says %q", shorten(said))
+	}
+	hint := p.host.letRun()
+	switch user, name := p.host.route.user, p.host.spec.Name; {
+	case strings.Contains(said, "reads standard input"):
+		hint = fmt.Sprintf("let the start files of %s's login shell on %s (.bashrc, .zshenv, .cshrc, config.fish) read nothing where there is no terminal", user, name)
+	case strings.Contains(said, "restricted"), strings.Contains(said, "not available"): // rbash; nologin(8)
+		hint = fmt.Sprintf("give %s a login shell that is neither nologin nor restricted, as root on %s: chsh -s /bin/sh %s", user, name, Quote(user))
+	}
+	return run.Fail(run.Unreachable, hint, "%s does not run commands for %s: what it runs ends with status %d and %s", p.host.spec.Name, p.host.route.user, status, answer)
+}
+
+func (h *Host) notBegun() error {
+	return run.Fail(run.Unreachable, h.letRun()+"; the shell's start files must not wait for input",
+		"%s does not begin a command for %s within %v", h.spec.Name, h.route.user, beginning)
+}
+
+// letRun is what gives us commands on a host.
+func (h *Host) letRun() string {
+	user, name := h.route.user, h.spec.Name
+	return fmt.Sprintf("let %s run commands on %s: no ForceCommand for it in sshd_config, no command= at its key in authorized_keys, "+
+		"and a login shell, as root: chsh -s /bin/sh %s", user, name, Quote(user))
 }

@@ -78,7 +78,7 @@ func (h *Host) kill(ctx context.Context, pid int) error {
 	go func() {
 		defer h.release(c)
 		defer s.Close()
-		ended <- s.Run("exec " + Quote("sh", "-c", endGroup, "sh", strconv.Itoa(pid)))
+		ended <- s.Run(forLoginShell("set -- " + strconv.Itoa(pid) + "\n" + endGroup))
 	}()
 	select {
 	case err := <-ended:

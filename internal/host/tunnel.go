@@ -66,10 +66,9 @@ func (h *Host) explainRefusal(ctx context.Context, c *conn, network, addr string
 			err = lost
 		}
 	case refused.Reason == ssh.Prohibited:
-		return run.Fail(run.Unreachable, fmt.Sprintf("let %s forward on %s: AllowTcpForwarding, PermitOpen and DisableForwarding in sshd_config, port-forwarding in authorized_keys", h.route.user, h.spec.Name),
-			"connecting to %s on %s: its sshd forbids it", addr, h.spec.Name)
+		return run.Fail(run.Unreachable, h.letForward("AllowTcpForwarding local, PermitOpen any or "+addr+", DisableForwarding no"), "connecting to %s on %s: its sshd forbids it", addr, h.spec.Name)
 	case network == "unix":
-		return h.explainSocket(ctx, addr)
+		return h.explainSocket(ctx, c, addr)
 	default:
 		err = errors.New(refused.Message)
 	}
@@ -79,24 +78,52 @@ func (h *Host) explainRefusal(ctx context.Context, c *conn, network, addr string
 // ErrRefused is a Unix socket that nobody listens on, or that is not there.
 var ErrRefused = errors.New("connection refused or no such file")
 
-// lookAtSocket exits with 0 where somebody listens on $1, 1 where it is no socket for us, 2 where only the file
-// is certain: /proc/net/unix is Linux's, and does not show the sockets of containers.
-const lookAtSocket = `[ -S "$1" ] || exit 1; grep -qF -- " $1" /proc/net/unix 2>/dev/null || exit 2`
+// lookAtSocket exits with 0 where somebody listens on $1, 1 where it is no socket, 2 where only the file is certain:
+// /proc/net/unix is Linux's, and does not show the sockets of containers. It exits with 3 where we may not connect, for
+// which unix(7) asks for the right to write.
+const lookAtSocket = `[ -S "$1" ] || exit 1; [ -w "$1" ] || exit 3; grep -qF -- " $1" /proc/net/unix 2>/dev/null || exit 2`
 
 // explainSocket finds out why sshd did not connect to a socket: it gives one answer, "open failed", to a path
 // that is not there and to a forwarding that it forbids (serverloop.c, server_request_direct_streamlocal).
-func (h *Host) explainSocket(ctx context.Context, path string) error {
+func (h *Host) explainSocket(ctx context.Context, c *conn, path string) error {
 	err := h.Run(ctx, Cmd{Script: lookAtSocket, Args: []string{path}})
 	var exit *ExitError
-	switch forbidden := fmt.Sprintf("let %s forward on %s: AllowStreamLocalForwarding and DisableForwarding in sshd_config", h.route.user, h.spec.Name); {
+	switch forbidden := h.letForward("AllowTcpForwarding local, PermitOpen any, AllowStreamLocalForwarding local, DisableForwarding no"); {
 	case err == nil:
+		if c.forwardsTCP(ctx) {
+			forbidden = h.letForward("AllowStreamLocalForwarding local")
+		}
 		return run.Fail(run.Unreachable, forbidden, "connecting to %s on %s: its sshd forbids it", path, h.spec.Name)
 	case errors.As(err, &exit) && exit.Status == 2:
 		return run.Fail(run.Unreachable, "if its server is up, "+forbidden, "connecting to %s on %s: the socket is there, but %w", path, h.spec.Name, ErrRefused)
+	case errors.As(err, &exit) && exit.Status == 3:
+		return run.Fail(run.Unreachable, fmt.Sprintf("let %s write to it: unix_socket_permissions and unix_socket_group in postgresql.conf", h.route.user),
+			"connecting to %s on %s: its permissions keep %s out", path, h.spec.Name, h.route.user)
 	case errors.As(err, &exit):
 		err = ErrRefused
 	}
 	return fmt.Errorf("connecting to %s on %s: %w", path, h.spec.Name, err)
+}
+
+// forwardsTCP tells whether sshd connects to TCP ports for us. What forbids those forbids Unix sockets too, all but
+// AllowStreamLocalForwarding (channels.c, channel_connect_to_path). As a rule nobody listens on port 1; an answer that
+// it refuses the connection is enough.
+func (c *conn) forwardsTCP(ctx context.Context) bool {
+	channel, err := c.DialContext(ctx, "tcp", "127.0.0.1:1")
+	if err == nil {
+		channel.Close()
+		return true
+	}
+	var refused *ssh.OpenChannelError
+	return errors.As(err, &refused) && refused.Reason == ssh.ConnectionFailed
+}
+
+// letForward is what gives us a socket of a host, by settings in its sshd_config; sshd does not tell which is missing.
+func (h *Host) letForward(settings string) string {
+	user := Quote(h.route.user)
+	return fmt.Sprintf("let %s forward on %s: %s in sshd_config, and its key in authorized_keys without no-port-forwarding, and without restrict "+
+		"where there is no port-forwarding. As root there: sshd -T -C user=%s,host=localhost,addr=127.0.0.1 | grep -iE 'forward|permitopen'",
+		user, h.spec.Name, settings, user)
 }
 
 // tunnel is one end of a pipe to a channel. The end of its connection is not the end of the data.

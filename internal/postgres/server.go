@@ -156,8 +156,8 @@ func (s *Server) refused(ctx context.Context, database string, err error) error 
 	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		if run.CodeOf(err) == run.Unreachable {
-			return fmt.Errorf("connecting to %s: %w", s.where(), err)
+		if unreachable := (*run.Error)(nil); errors.As(err, &unreachable) && unreachable.Code == run.Unreachable {
+			return fmt.Errorf("connecting to %s: %w", s.where(), unreachable) // without pgx's wrapping: the tunnel's error names the socket
 		}
 		if errors.Is(err, host.ErrRefused) {
 			err = host.ErrRefused // pgx and the tunnel have wrapped it in the socket's name, three times over
