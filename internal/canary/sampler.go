@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"rehearsal/internal/copytext"
 )
 
 // Sampler reads the data of one table as it lies in a dump: rows in COPY's text format, then a line "\."; what follows that
@@ -15,7 +17,7 @@ type Sampler struct {
 	table   string
 	columns []Column
 	pools   []*pool // of each column; nil where it has no canaries
-	split   splitter
+	split   copytext.Splitter
 	hash    hasher
 
 	column int  // of the next field
@@ -31,7 +33,7 @@ type Sampler struct {
 // findings, which call columns table.column.
 func NewSampler(table string, columns []Column) *Sampler {
 	s := &Sampler{table: table, columns: columns, pools: make([]*pool, len(columns))}
-	s.split.emit = s.field
+	s.split.Emit = s.field
 	for i, c := range columns {
 		if c.Masked && !coincides(c) {
 			s.pools[i] = newPool()
@@ -43,14 +45,14 @@ func NewSampler(table string, columns []Column) *Sampler {
 // Write always takes all of p.
 func (s *Sampler) Write(p []byte) (int, error) {
 	if !s.ended {
-		s.split.write(p)
+		s.split.Write(p)
 	}
 	return len(p), nil
 }
 
 // Close settles which canaries there are, and lets go of all other values.
 func (s *Sampler) Close() error {
-	s.split.close()
+	s.split.Close()
 	for _, p := range s.pools {
 		if p != nil {
 			p.settle(s.hash.sum.Rows)
@@ -89,7 +91,7 @@ func (s *Sampler) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "sampler of %s", 
 func (s *Sampler) name(column int) string { return s.table + "." + s.columns[column].Name }
 
 func (s *Sampler) field(piece []byte, end byte) {
-	if s.ended || s.column == 0 && !s.long && end == '\n' && string(piece) == endOfData {
+	if s.ended || s.column == 0 && !s.long && end == '\n' && string(piece) == copytext.EndOfData {
 		s.ended = true
 		return
 	}
@@ -121,12 +123,12 @@ func base(c *Column, long bool) string {
 
 // sample takes what it can of a field, or of the beginning of one that is very long.
 func (s *Sampler) sample(c *Column, field []byte) {
-	if string(field) == `\N` {
+	if string(field) == copytext.Null {
 		return
 	}
 	value := field
 	if bytes.IndexByte(field, '\\') >= 0 {
-		s.decoded = unescapeCopy(s.decoded[:0], field)
+		s.decoded = copytext.Unescape(s.decoded[:0], field)
 		value = s.decoded
 	}
 	p := s.pools[s.column]

@@ -3,6 +3,8 @@ package canary
 import (
 	"bytes"
 	"fmt"
+
+	"rehearsal/internal/copytext"
 )
 
 // minField is the length of the shortest address; shorter fields hold nothing.
@@ -22,7 +24,7 @@ type Stream struct {
 	name    string
 	columns []Column
 	text    bool
-	split   splitter
+	split   copytext.Splitter
 	hash    hasher
 
 	column int
@@ -36,19 +38,19 @@ type Stream struct {
 
 func newStream(sc *Scanner, name string, columns []Column, text bool) *Stream {
 	s := &Stream{sc: sc, name: name, columns: columns, text: text, counted: map[place]int64{}}
-	s.split.emit = s.field
+	s.split.Emit = s.field
 	return s
 }
 
 // Write always takes all of p.
 func (s *Stream) Write(p []byte) (int, error) {
-	s.split.write(p)
+	s.split.Write(p)
 	return len(p), nil
 }
 
 // Close searches what is left.
 func (s *Stream) Close() error {
-	s.split.close()
+	s.split.Close()
 	return nil
 }
 
@@ -59,7 +61,7 @@ func (s *Stream) Fingerprint() Fingerprint { return s.hash.sum }
 func (s *Stream) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "stream of %s", s.name) }
 
 func (s *Stream) field(piece []byte, end byte) {
-	if s.column == 0 && !s.long && end == '\n' && !s.text && string(piece) == endOfData {
+	if s.column == 0 && !s.long && end == '\n' && !s.text && string(piece) == copytext.EndOfData {
 		return
 	}
 	var c *Column
@@ -112,7 +114,7 @@ func (s *Stream) search(c *Column, field []byte) {
 	for level := 0; found&isBackslash != 0 && level < maxLevels; level++ {
 		space := &s.decoded[level%2] // the other one may be field
 		if level == 0 && !s.text {
-			*space = unescapeCopy((*space)[:0], field)
+			*space = copytext.Unescape((*space)[:0], field)
 		} else {
 			*space = unescape((*space)[:0], field)
 		}

@@ -20,7 +20,7 @@ func (c Column) element() Column {
 func (v *Verb) assignElements(c Column) string {
 	array, one := "NEW."+ident(c.Name), c.element()
 	value := textVar
-	if kindOf(one.Column) == bytes {
+	if kindOf(one.Column) == bytea {
 		value += "::pg_catalog.bytea" // back from what bytea_output makes of it
 	}
 	value = one.text(value)

@@ -2,6 +2,8 @@ package mask_test
 
 import (
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 )
 
@@ -45,6 +47,42 @@ func BenchmarkCopy(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 			b.StopTimer()
 			d.sql("COPY (SELECT 1) TO PROGRAM 'rm " + file + "'")
+		})
+	}
+}
+
+// BenchmarkMasker masks rows like those of BenchmarkCopy as they stream by.
+func BenchmarkMasker(b *testing.B) {
+	const rows = 20_000
+	var text strings.Builder
+	for i := range rows {
+		fmt.Fprintf(&text, "%d\tuser%[1]d@example.com\tPerson Number %[1]d\t+49151%[1]d\t%s%[1]d\t%x\tsecret%[1]d\t%s\n", i, strings.Repeat("some text ", 10), i*i,
+			`{"lines": [{"sku": "A", "price": 1}, {"sku": "B", "price": 2}], "currency": "EUR", "customer": {"age": 7, "email": "a@b"}}`)
+	}
+	names := []string{"id", "email", "name", "phone", "bio", "token", "secret", "doc"}
+	for _, bench := range []struct{ name, rules string }{
+		{"email", "keep: [id, name, phone, bio, token, secret, doc], email: [email]"},
+		{"name", "keep: [id, email, phone, bio, token, secret, doc], name: [name]"},
+		{"text", "keep: [id, email, name, phone, token, secret, doc], text: [bio]"},
+		{"json", "keep: [id, email, name, phone, bio, token, secret], json: {doc: {keep: [currency, \"lines.*.sku\"], email: [customer.email]}}"},
+		{"six columns", "keep: [id, doc], email: [email], name: [name], phone: [phone], text: [bio], token: [token], clear: [secret]"},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			d := newDatabase(b, `CREATE TABLE t (id int, email text, name text, phone text, bio text, token text, secret text, doc jsonb)`)
+			one := table(b, d.plan("public.t: {"+bench.rules+"}"), "public.t")
+			_, columns := one.InFlight()
+			m, err := one.Masker(key(b, "benchmark"), columns, names, io.Discard)
+			if err != nil {
+				b.Fatal(err)
+			}
+			chunk := []byte(text.String())
+			b.SetBytes(int64(len(chunk)))
+			for b.Loop() {
+				if _, err := m.Write(chunk); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 		})
 	}
 }

@@ -135,7 +135,8 @@ func (d *database) load(key mask.Key, table, rows string) {
 	}
 }
 
-// prove runs the proof of a table: its rows and the violations of each masked column, nil where none is counted.
+// prove runs the proof of a table: its rows and the violations of each masked column, nil where none is counted. A Prover
+// that reads the rows must come to the same.
 func (d *database) prove(t mask.Table) (rows int64, violations []*int64) {
 	d.t.Helper()
 	violations = make([]*int64, len(t.Masked))
@@ -145,6 +146,21 @@ func (d *database) prove(t mask.Table) (rows int64, violations []*int64) {
 	}
 	if err := d.conn.QueryRow(d.t.Context(), t.Proof()).Scan(into...); err != nil {
 		d.t.Fatalf("%v\n%s", err, t.Proof())
+	}
+	var names, quoted []string
+	for _, c := range t.Columns {
+		names, quoted = append(names, c.Name), append(quoted, postgres.Ident(c.Name))
+	}
+	prover := t.Prover(names)
+	copied, err := d.conn.PgConn().CopyTo(d.t.Context(), prover,
+		fmt.Sprintf("COPY (SELECT %s FROM ONLY %s) TO STDOUT", strings.Join(quoted, ", "), postgres.Ident(t.Schema, t.Name)))
+	if err != nil || copied.RowsAffected() != rows {
+		d.t.Fatalf("%d rows of %d: %v", copied.RowsAffected(), rows, err)
+	}
+	for i, c := range t.Masked {
+		if n, ok := prover.Violations(c.Name); ok && (violations[i] == nil || *violations[i] != n) {
+			d.t.Errorf("%s: a Prover finds %d violations, the server %d", c.Name, n, *violations[i])
+		}
 	}
 	return rows, violations
 }

@@ -13,7 +13,7 @@ const (
 	other kind = iota // a verb can only empty it, or an expression replace it
 	text
 	uuid
-	bytes
+	bytea
 	document
 	date
 )
@@ -32,7 +32,7 @@ var emptyValues = []struct {
 }{
 	{[]string{"text", "varchar", "bpchar", "name", "citext"}, text, "", false},
 	{[]string{"uuid"}, uuid, "00000000-0000-0000-0000-000000000000", true},
-	{[]string{"bytea"}, bytes, "", true},
+	{[]string{"bytea"}, bytea, "", true},
 	{[]string{"json", "jsonb"}, document, "{}", false},
 	{[]string{"int2", "int4", "int8", "numeric", "float4", "float8", "money", "oid", "interval"}, other, "0", true},
 	{[]string{"bool"}, other, "false", true},
@@ -56,25 +56,25 @@ func kindOf(c postgres.Column) kind {
 	return other
 }
 
-// empty returns the empty value of c's type, an SQL condition that holds for value where it has that value,
+// empty returns the text of the empty value of c's type, an SQL condition that holds for value where it has that value,
 // and whether the type has one at all.
-func empty(c postgres.Column, value string) (literal, condition string, ok bool) {
+func empty(c postgres.Column, value string) (text, condition string, ok bool) {
 	for _, e := range emptyValues {
 		if !slices.Contains(e.types, c.Base) {
 			continue
 		}
 		if e.comparable {
-			return postgres.Literal(e.value), value + " = " + postgres.Literal(e.value) + "::pg_catalog." + postgres.Ident(c.Base), true
+			return e.value, value + " = " + postgres.Literal(e.value) + "::pg_catalog." + postgres.Ident(c.Base), true
 		}
-		return postgres.Literal(e.value), value + `::pg_catalog.text COLLATE "C" = ` + postgres.Literal(e.value), true
+		return e.value, value + `::pg_catalog.text COLLATE "C" = ` + postgres.Literal(e.value), true
 	}
 	switch {
 	case c.Category == 'A':
-		return "'{}'", value + "::pg_catalog.text = '{}'", true
+		return "{}", value + "::pg_catalog.text = '{}'", true
 	case c.Kind == 'r':
-		return "'empty'", "pg_catalog.isempty(" + value + ")", true
+		return "empty", "pg_catalog.isempty(" + value + ")", true
 	case c.Kind == 'm':
-		return "'{}'", "pg_catalog.isempty(" + value + ")", true
+		return "{}", "pg_catalog.isempty(" + value + ")", true
 	}
 	return "", "", false
 }

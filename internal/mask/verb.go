@@ -99,6 +99,7 @@ type pseudonym struct {
 	result    func(value string, limit int) string // the SQL text made of value and of hashVar
 	matches   func(value string, limit int) string // the SQL condition that a result meets
 	pattern   string                               // the regular expression of a result; empty where none tells
+	stream    streamed                             // the same for values that stream by
 }
 
 var asEmail = &pseudonym{
@@ -113,6 +114,7 @@ var asEmail = &pseudonym{
 	},
 	matches: func(value string, _ int) string { return hexBetween(value, emailPrefix, emailSuffix) },
 	pattern: hexPattern(emailPrefix, emailSuffix),
+	stream:  streamedEmail,
 }
 
 var asName = &pseudonym{
@@ -131,6 +133,7 @@ var asName = &pseudonym{
 			" AND (pg_catalog.strpos(%[1]s, ' ') = 0 OR pg_catalog.substr(%[1]s, pg_catalog.strpos(%[1]s, ' ') + 1) = ANY (%[3]s))",
 			value, array(givenNames), array(familyNames))
 	},
+	stream: streamedName,
 }
 
 var asPhone = &pseudonym{
@@ -147,6 +150,7 @@ var asPhone = &pseudonym{
 		return fmt.Sprintf("%s ~ '%s'", value, phonePattern)
 	},
 	pattern: phonePattern,
+	stream:  streamedPhone,
 }
 
 var asProse = &pseudonym{
@@ -165,15 +169,17 @@ var asProse = &pseudonym{
 			" AND pg_catalog.substr(%[1]s, %[4]d) = pg_catalog.rpad('', pg_catalog.length(%[1]s) - %[2]d, '%[5]s')",
 			value, openingLength, array(cutOpenings(limit)), openingLength+1, filler)
 	},
+	stream: streamedProse,
 }
 
 var asToken = &pseudonym{
-	kinds:     []kind{text, uuid, bytes},
+	kinds:     []kind{text, uuid, bytea},
 	longest:   len(tokenPrefix) + 2*pseudonymBytes,
 	normalise: func(value string) string { return value },
 	result:    func(string, int) string { return fmt.Sprintf("'%s' || %s", tokenPrefix, hexHash) },
 	matches:   func(value string, _ int) string { return hexBetween(value, tokenPrefix, "") },
 	pattern:   hexPattern(tokenPrefix, ""),
+	stream:    streamedToken,
 }
 
 var phonePattern = "^[+]" + phonePrefix[1:] + "[0-9]{3}$"
@@ -261,7 +267,7 @@ func (p *pseudonym) refuses(c postgres.Column) string {
 // text is a column's value as an SQL text. A collation that is not deterministic allows no regular
 // expressions, and one that ignores characters makes unequal texts equal.
 func (c Column) text(value string) string {
-	if kindOf(c.Column) == bytes {
+	if kindOf(c.Column) == bytea {
 		return fmt.Sprintf("pg_catalog.encode(%s, 'escape')", value)
 	}
 	return value + `::pg_catalog.text COLLATE "C"`
@@ -296,7 +302,7 @@ func (c Column) result(p *pseudonym, value string) string {
 			return fmt.Sprintf("pg_catalog.substr(pg_catalog.encode(%s, 'hex'), %d, %d)", hashVar, from, n)
 		}
 		return fmt.Sprintf("(%s || '8' || %s || '8' || %s)::pg_catalog.uuid", digits(1, 12), digits(13, 3), digits(16, 15))
-	case bytes:
+	case bytea:
 		return fmt.Sprintf("pg_catalog.convert_to(%s, 'UTF8')", p.result(value, 0))
 	}
 	return p.result(value, limit(c.Column))
@@ -312,7 +318,8 @@ func clearRefuses(c postgres.Column) string {
 func clearAssign(c Column) string {
 	value := "NULL"
 	if c.NotNull {
-		value, _, _ = empty(c.Column, "")
+		text, _, _ := empty(c.Column, "")
+		value = postgres.Literal(text)
 	}
 	return fmt.Sprintf("NEW.%s := %s;", ident(c.Name), value)
 }

@@ -36,7 +36,7 @@ func (r *Restore) Load(ctx context.Context) error {
 		if err := r.schema(ctx, "--section=pre-data"); err != nil {
 			return err
 		}
-		return r.execute(ctx, mask.Table.Trigger)
+		return r.execute(ctx, func(t mask.Table) string { return r.byTrigger(t).Trigger() })
 	})
 	if err != nil {
 		return err
@@ -54,8 +54,25 @@ func (r *Restore) Load(ctx context.Context) error {
 		if err := r.loadSequences(ctx); err != nil {
 			return err
 		}
-		return r.execute(ctx, mask.Table.DropTrigger)
+		return r.execute(ctx, func(t mask.Table) string { return r.byTrigger(t).DropTrigger() })
 	})
+}
+
+// inFlight says whether rows are masked on this machine as far as they can be: not those of a file that only pg_restore
+// can take apart, on staging.
+func (r *Restore) inFlight() bool { return r.toc.Kind != archive.Custom && r.utf8() }
+
+// utf8 says whether the dump's text is UTF-8, which is all that this machine reads.
+func (r *Restore) utf8() bool {
+	return slices.Contains(r.toc.Session(), "SET client_encoding = 'UTF8';")
+}
+
+// byTrigger is the table with those masked columns that a trigger masks.
+func (r *Restore) byTrigger(t mask.Table) mask.Table {
+	if r.inFlight() {
+		t, _ = t.InFlight()
+	}
+	return t
 }
 
 // execute runs one statement for each table, as the owner, all in one transaction.
@@ -178,15 +195,15 @@ const notUnpacked = 74
 // unpackers are the programs that unpack the files of a dump, by suffix.
 var unpackers = map[string]string{".gz": "gzip", ".zst": "zstd", ".lz4": "lz4"}
 
-// splitBytes is the size of a packed file from which on a masked table is loaded by two sessions, each of which takes
-// every other row: a session masks on one core, and most of the time of a load is masking. Reading the rows twice costs a
-// microsecond a row; masking one costs ten.
+// splitBytes is the size of a packed file from which on a table that a trigger masks is loaded by two sessions, each of
+// which takes every other row: a session masks on one core, and most of the time of a load is masking then. Reading the
+// rows twice costs a microsecond a row; masking one costs ten.
 const splitBytes = 4 << 20
 
-// loadTable streams the file of one table into psql on staging, unpacked there.
+// loadTable streams the file of one table into psql on staging: masked here and unpacked, or packed.
 func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64)) error {
 	session, statement, other := r.toc.Session(), t.entry.Copy, ""
-	if t.fault == run.Unclean && t.file.Bytes >= splitBytes {
+	if len(r.byTrigger(r.planned[t.what]).Masked) > 0 && t.file.Bytes >= splitBytes {
 		session = append(session, "CREATE TEMPORARY SEQUENCE rehearsal_row CACHE 1000")
 		statement, other = half(t.entry.Copy, 0), "--command="+half(t.entry.Copy, 1)
 	}
@@ -195,17 +212,17 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	if err != nil {
 		return err
 	}
+	through, masked, err := r.tableWay(t)
+	if err != nil {
+		return err
+	}
 	unpack := "cat"
-	if program, packed := unpackers[path.Ext(t.file.Name)]; packed {
+	if program, packed := unpackers[path.Ext(t.file.Name)]; packed && !masked {
 		unpack = program + " -dc"
 	}
 	failed := fmt.Sprintf("%s/%d.failed", r.dir, t.entry.ID)
 	cmd.Script, cmd.Args = feed, append([]string{failed, unpack, r.patient(), args[len(args)-1], other}, cmd.Args...)
-	tap, err := r.tapTable(t)
-	if err != nil {
-		return err
-	}
-	return r.load(ctx, t, cmd, tap, progress)
+	return r.load(ctx, t, cmd, through, progress)
 }
 
 // half is a COPY that takes the even or the odd rows of a stream, by rest. WHERE is evaluated before the row's triggers
@@ -235,11 +252,11 @@ func (r *Restore) loadArchive(ctx context.Context, s *run.Step) error {
 	cmd.Script, cmd.Args = feed, append([]string{r.dir + "/archive.failed", r.readArchive(list), r.patient(), args[len(args)-1], ""}, cmd.Args...)
 	file := r.Backup.Manifest.Files[0]
 	s.Expect(file.Bytes)
-	tap, err := r.tapArchive()
+	through, err := r.archiveWay()
 	if err != nil {
 		return err
 	}
-	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, tap, s.Add)
+	return r.load(ctx, stream{file: file, what: "the archive", fault: fault}, cmd, through, s.Add)
 }
 
 // readArchive is the command that reads an archive from stdin and writes the rows of the entries in list as SQL.
@@ -249,7 +266,7 @@ func (r *Restore) readArchive(list string) string {
 
 // load streams one file from the backup host into a command on staging. Where both ends fail, the backup's damage is
 // the cause and the other the consequence, so a failed load still reads the file to its end.
-func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, beside *tap, progress func(int64)) error {
+func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, through way, progress func(int64)) error {
 	pr, pw := io.Pipe()
 	cmd.Stdin = pr
 	loadCtx, stop := context.WithCancel(ctx)
@@ -258,7 +275,7 @@ func (r *Restore) load(ctx context.Context, t stream, cmd host.Cmd, beside *tap,
 	defer stopCopy()
 	copied := make(chan error, 1)
 	go func() {
-		err := r.copyThrough(copyCtx, &untilClosed{w: pw}, beside, t.file.Name, progress)
+		err := r.copyThrough(copyCtx, &untilClosed{w: pw}, through, t.file.Name, progress)
 		if err != nil {
 			stop() // before the end of the stream is seen: what arrived must not count as a table
 		}

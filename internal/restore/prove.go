@@ -58,8 +58,9 @@ type TableResult struct {
 	unproven []string // masked columns that nothing proves
 }
 
-// Prove counts every table against the manifest and checks every masked column's predicate over all rows, one
-// scan a table. A difference in rows is run.Unfit, a value that is not masked run.Unclean; both name the table.
+// Prove counts every table against the manifest and checks, one scan a table, the predicates over all rows that only the
+// server can ask; Search asks the others. A difference in rows is run.Unfit, a value that is not masked run.Unclean; both
+// name the table.
 func (r *Restore) Prove(ctx context.Context) (proof Proof, results []TableResult, err error) {
 	err = r.Target.Step(ctx, "count and prove", func(ctx context.Context, s *run.Step) error {
 		results, err = r.proveTables(ctx, s)
@@ -122,6 +123,12 @@ func (r *Restore) proveTables(ctx context.Context, s *run.Step) ([]TableResult, 
 // column, which is null for a verb that proves nothing.
 func (r *Restore) proveTable(ctx context.Context, conn *pgx.Conn, t mask.Table, expected map[string]int64) (TableResult, error) {
 	result := TableResult{Name: t.Qualified(), Masked: []string{}, Root: t.Root}
+	for _, c := range t.Masked {
+		result.Masked = append(result.Masked, c.Name)
+	}
+	if r.utf8() {
+		t = t.Unread() // the search reads every value, and asks about the others
+	}
 	counts, err := postgres.Row(ctx, conn, t.Proof())
 	if err != nil {
 		return result, run.Fail(run.Unclean, "", "proving %s: %w", result.Name, err)
@@ -131,16 +138,19 @@ func (r *Restore) proveTable(ctx context.Context, conn *pgx.Conn, t mask.Table, 
 		return result, err
 	}
 	for i, c := range t.Masked {
-		result.Masked = append(result.Masked, c.Name)
 		violations := counts[i+1]
 		switch {
 		case violations == nil:
 			result.unproven = append(result.unproven, result.Name+"."+c.Name)
 		case *violations != 0:
-			return result, run.Fail(run.Unclean, "", "%s.%s: %d values are not what the verb %s makes", result.Name, c.Name, *violations, c.Verb.Name)
+			return result, violated(t, c, *violations)
 		}
 	}
 	return result, nil
+}
+
+func violated(t mask.Table, c mask.Column, values int64) error {
+	return run.Fail(run.Unclean, "", "%s.%s: %d values are not what the verb %s makes", t.Qualified(), c.Name, values, c.Verb.Name)
 }
 
 // compareRows holds a count against the manifest's. A backup made by others has none.

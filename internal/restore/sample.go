@@ -3,6 +3,7 @@ package restore
 import (
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -92,54 +93,81 @@ func comparable(c postgres.Column) bool {
 	return false
 }
 
-// tap is a writer beside a stream: what passes is unpacked into a sampler, and never slows or breaks the stream but by
-// the time that takes.
-type tap struct {
-	*io.PipeWriter
-	done chan error
+// way is what the bytes of a backup's file pass through. What is written to w comes out at to, as it is or changed; end
+// says, after the last byte, whether everything was understood.
+type way func(to io.Writer) (w io.Writer, end func() error)
+
+// straight is the way on which nobody looks.
+func straight(to io.Writer) (io.Writer, func() error) { return to, func() error { return nil } }
+
+// beside is the way on which read reads along, and never slows or breaks the stream but by the time that takes.
+func beside(read func(packed io.Reader) error) way {
+	return func(to io.Writer) (io.Writer, func() error) {
+		w, end := into(read)
+		return io.MultiWriter(to, w), end
+	}
 }
 
-// open lets a sampler read what read gives it of the packed stream.
-func open(read func(packed io.Reader) error) *tap {
+// into lets read read what is written to w. It need not read to the end.
+func into(read func(io.Reader) error) (w io.Writer, end func() error) {
 	pr, pw := io.Pipe()
-	t := &tap{pw, make(chan error, 1)}
+	done := make(chan error, 1)
 	go func() {
 		err := read(pr)
 		_, _ = io.Copy(io.Discard, pr)
-		t.done <- err
+		done <- err
 	}()
-	return t
+	return pw, func() error {
+		_ = pw.Close()
+		return <-done
+	}
 }
 
-// close ends the stream and says whether everything was seen.
-func (t *tap) close() error {
-	_ = t.PipeWriter.Close()
-	return <-t.done
-}
-
-// tapTable samples one table's file; nil where nothing of it is masked.
-func (r *Restore) tapTable(s stream) (*tap, error) {
+// tableWay is that of one table's file: into a sampler where something of it is masked, and through a masker where that
+// can be done here. Then its rows come out unpacked.
+func (r *Restore) tableWay(s stream) (through way, masked bool, err error) {
 	sampler, err := r.sampler(s.entry)
 	if sampler == nil || err != nil {
-		return nil, err
+		return straight, false, err
 	}
-	switch path.Ext(s.file.Name) {
-	case ".gz":
-		return open(func(packed io.Reader) error {
-			rows, err := gzip.NewReader(packed)
-			if err == nil {
-				_, err = io.Copy(sampler, rows)
+	unpack, ok := unpack[path.Ext(s.file.Name)]
+	if !ok {
+		return nil, false, run.Fail(run.Incomplete, "make the dump with gzip: pg_dump --compress=gzip", "nothing can be sampled of %s: its compression is not known here", s.file.Name)
+	}
+	table := r.planned[s.what]
+	_, columns := table.InFlight()
+	if len(columns) == 0 || !r.inFlight() {
+		return beside(func(packed io.Reader) error { return unpack(sampler, packed) }), false, nil
+	}
+	names, err := s.entry.Columns()
+	if err != nil {
+		return nil, false, err
+	}
+	return func(to io.Writer) (io.Writer, func() error) {
+		return into(func(packed io.Reader) error {
+			masker, err := table.Masker(r.Key, columns, names, to)
+			if err != nil {
+				return err
 			}
-			return err
-		}), nil
-	case ".dat":
-		return open(func(rows io.Reader) error { _, err := io.Copy(sampler, rows); return err }), nil
-	}
-	return nil, run.Fail(run.Incomplete, "make the dump with gzip: pg_dump --compress=gzip", "nothing can be sampled of %s: its compression is not known here", s.file.Name)
+			return errors.Join(unpack(io.MultiWriter(sampler, masker), packed), masker.Close())
+		})
+	}, true, nil
 }
 
-// tapArchive samples the masked tables in a file of pg_dump -Fc.
-func (r *Restore) tapArchive() (*tap, error) {
+// unpack copies the rows of a dump's file, by its suffix.
+var unpack = map[string]func(rows io.Writer, packed io.Reader) error{
+	".gz": func(rows io.Writer, packed io.Reader) error {
+		r, err := gzip.NewReader(packed)
+		if err == nil {
+			_, err = io.Copy(rows, r)
+		}
+		return err
+	},
+	".dat": func(rows io.Writer, packed io.Reader) error { _, err := io.Copy(rows, packed); return err },
+}
+
+// archiveWay samples the masked tables in a file of pg_dump -Fc.
+func (r *Restore) archiveWay() (way, error) {
 	samplers := map[int]*canary.Sampler{}
 	for _, e := range r.toc.Data() {
 		s, err := r.sampler(e)
@@ -150,7 +178,7 @@ func (r *Restore) tapArchive() (*tap, error) {
 			samplers[e.ID] = s
 		}
 	}
-	return open(func(file io.Reader) error {
+	return beside(func(file io.Reader) error {
 		return r.toc.Blocks(file, func(entry int) io.Writer {
 			if s := samplers[entry]; s != nil {
 				return s
@@ -160,14 +188,12 @@ func (r *Restore) tapArchive() (*tap, error) {
 	}), nil
 }
 
-// copyThrough streams a file of the backup to w and, where there is one, to the tap.
-func (r *Restore) copyThrough(ctx context.Context, w io.Writer, t *tap, file string, progress func(int64)) error {
-	if t == nil {
-		return r.Archive.Copy(ctx, w, r.Backup, file, progress)
-	}
-	err := r.Archive.Copy(ctx, io.MultiWriter(w, t), r.Backup, file, progress)
-	if seen := t.close(); err == nil && seen != nil {
-		err = r.unfit("%s could not be unpacked: %w", file, seen)
+// copyThrough streams a file of the backup to w.
+func (r *Restore) copyThrough(ctx context.Context, w io.Writer, through way, file string, progress func(int64)) error {
+	w, end := through(w)
+	err := r.Archive.Copy(ctx, w, r.Backup, file, progress)
+	if understood := end(); err == nil && understood != nil {
+		err = r.unfit("%s could not be unpacked and read: %w", file, understood)
 	}
 	return err
 }

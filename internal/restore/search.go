@@ -25,9 +25,10 @@ type Searched struct {
 }
 
 // Search looks through every byte of the new database, its rows, its materialized views and the text of its schema, for
-// real values that were sampled while the rows streamed by, and for e-mail addresses, cards and IBANs. It does not
-// know the rules: what they forgot is what it is for. Once more the rules are held against the schema, and the columns
-// that are kept against what streamed in. A finding is run.Unclean. allowed are the addresses and names of people who
+// real values that were sampled while the rows streamed by, and for e-mail addresses, cards and IBANs. That does not
+// know the rules: what they forgot is what it is for. In the same reading every value of a masked column is asked whether
+// its verb can have made it, the columns that are kept are held against what streamed in, and the rules once more against
+// the schema. A finding is run.Unclean. allowed are the addresses and names of people who
 // have their own on staging.
 func (r *Restore) Search(ctx context.Context, allowed []string) (found Searched, err error) {
 	err = r.Target.Step(ctx, "search for real values", func(ctx context.Context, s *run.Step) error {
@@ -138,11 +139,21 @@ func (r *Restore) searchTable(ctx context.Context, scanner *canary.Scanner, t ma
 		return false, err
 	}
 	stream := scanner.Table(t.Qualified(), columns)
-	if err := postgres.CopyOut(ctx, conn, t.Table, &metered{stream, progress}); err != nil {
+	prover := t.Prover(names)
+	to := io.Writer(stream)
+	if len(t.Masked) > 0 && r.utf8() {
+		to = io.MultiWriter(stream, prover)
+	}
+	if err := postgres.CopyOut(ctx, conn, t.Table, &metered{to, progress}); err != nil {
 		return false, fmt.Errorf("reading %s of %s: %w", t.Qualified(), r.Database, err)
 	}
 	if err := stream.Close(); err != nil {
 		return false, err
+	}
+	for _, c := range t.Masked {
+		if n, _ := prover.Violations(c.Name); n > 0 {
+			return false, violated(t, c, n)
+		}
 	}
 	sampler := r.samples.tables[t.Qualified()]
 	if sampler == nil {

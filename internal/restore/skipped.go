@@ -99,7 +99,7 @@ func (r *Restore) countInArchive(ctx context.Context) (results []TableResult, er
 	var out, stderr strings.Builder
 	cmd := host.Cmd{Script: tallying, Args: []string{r.readArchive(list)}, Stdout: &out, Stderr: &stderr}
 	file := r.Backup.Manifest.Files[0]
-	err = r.load(ctx, stream{file: file, what: "the archive", fault: run.Unfit}, cmd, nil, nil)
+	err = r.load(ctx, stream{file: file, what: "the archive", fault: run.Unfit}, cmd, straight, nil)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
