@@ -11,7 +11,6 @@ import (
 	"io"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"rehearsal/internal/host"
@@ -47,7 +46,11 @@ func (a *Archive) Copy(ctx context.Context, w io.Writer, b *Backup, name string,
 	}
 	sum := sha256.New()
 	counter := &counted{w: io.MultiWriter(w, sum), progress: progress}
-	err := a.Host.Run(ctx, host.Cmd{Args: []string{"cat", "--", a.File(b, name)}, Stdout: counter})
+	err := a.Host.Read(ctx, counter, a.File(b, name), file.Bytes)
+	var wrong *host.SizeError
+	if errors.As(err, &wrong) {
+		return a.compare(b, file, wrong.Size, "")
+	}
 	if err != nil {
 		return fmt.Errorf("reading %s of backup %s: %w", name, b.ID, err)
 	}
@@ -77,7 +80,7 @@ func (a *Archive) TOC(ctx context.Context, b *Backup) (*TOC, []byte, error) {
 func (a *Archive) beginning(ctx context.Context, b *Backup, text *bytes.Buffer) (*TOC, error) {
 	for size := 256 << 10; ; size *= 8 {
 		text.Reset()
-		err := a.Host.Run(ctx, host.Cmd{Args: []string{"head", "-c", strconv.Itoa(size), "--", a.Path(b.ID)}, Stdout: text})
+		err := a.Host.ReadStart(ctx, text, a.Path(b.ID), int64(size))
 		if err != nil {
 			return nil, fmt.Errorf("reading it: %w", err)
 		}

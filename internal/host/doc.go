@@ -5,5 +5,5 @@
 // because the inventory pins it or known_hosts has it; there is no switch to believe any.
 //
 // It never puts a secret into a command line, never lets a shell interpret an argument, and needs nothing on
-// the host but sshd and a POSIX sh. It is the only importer of goph and of golang.org/x/crypto/ssh.
+// the host but sshd and a POSIX sh with its tools. It is the only importer of goph and of golang.org/x/crypto/ssh.
 package host

@@ -14,6 +14,13 @@ import (
 // Host is one machine that we are logged in to. It is safe for concurrent use, and opens further connections
 // as they are needed.
 type Host struct {
+	// Memory is how many bytes of files wait for their writers in all Reads together, 64 MiB where it is 0; each Read
+	// that comes when they are used up has one span of 2 MiB beside. Set it before the first Read.
+	Memory int64
+
+	warn  func(format string, args ...any) // hears of what did not stop a Read; may be nil
+	lanes *lanes
+
 	spec  *inventory.Host
 	route *route
 	jump  *Host  // the machine the connections go through, or nil
@@ -114,6 +121,7 @@ func login(ctx context.Context, spec *inventory.Host, depth int) (*Host, error) 
 		}
 		h.limit = sessionsThroughJump
 	}
+	h.lanes = newLanes(h)
 	h.life, h.end = context.WithCancel(context.Background())
 	c, err := h.connect(ctx)
 	if err != nil {
