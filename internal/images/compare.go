@@ -165,7 +165,7 @@ func list(ctx context.Context, production, backup []*peer, buckets []wire.Bucket
 	}
 	lists := func(peers []*peer) (all []source) {
 		for _, p := range peers {
-			all = append(all, func(each func(wire.Seen) error) error { return p.list(buckets, each) })
+			all = append(all, p.list(ctx, buckets))
 		}
 		return all
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"rehearsal/internal/images/tree"
@@ -46,7 +45,7 @@ func (fs *findings) add(found ...Finding) error {
 	slices.SortFunc(found, func(a, b Finding) int { return tree.ComparePaths(a.Path, b.Path) })
 	for _, f := range found {
 		fs.n[f.Kind]++
-		if f.Production.State != wire.Absent && !strings.HasSuffix(string(f.Path), "/") {
+		if f.counted {
 			fs.files++
 		}
 		if (f.Kind.Discrepancy() || f.Kind.Unchecked()) && len(fs.kept) < kept {
@@ -108,9 +107,11 @@ func (l *pathList) add(f Finding) error {
 	_, err := fmt.Fprintf(l.lines, "%s\t%s\t%d\t%s\t%d\t%s\t%q\t%s\n", f.Kind, f.Side,
 		f.Production.Size, stamp(f.Production), f.Backup.Size, stamp(f.Backup), f.Path, f.Why)
 	if err == nil && f.Kind.Discrepancy() {
-		if _, err = l.names.Write(f.Path); err == nil {
-			err = l.names.WriteByte(0)
+		prefix := ""
+		if f.Path[0] == '#' || f.Path[0] == ';' { // which rsync takes for a comment
+			prefix = "./"
 		}
+		_, err = fmt.Fprintf(l.names, "%s%s\x00", prefix, f.Path)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the list of paths: %w", err)

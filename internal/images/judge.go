@@ -57,6 +57,8 @@ type Finding struct {
 	Side               Side
 	Why                string
 	Production, Backup wire.Seen
+
+	counted bool // production's walk has met it
 }
 
 // times are what judging by age needs: each side's clock is asked about its own files alone.

@@ -24,10 +24,13 @@ type peer struct {
 	side  Side
 	root  string
 	host  *host.Host
-	agent string // absolute path of the program there
+	agent string          // absolute path of the program there
+	life  context.Context // of the agents, which outlive the steps
+	warn  func(format string, args ...any)
 
 	scanner *session // has scanned, and lists
 	looker  *session
+	request wire.ScanRequest
 
 	folders *queue
 	notices []wire.Notice
@@ -59,11 +62,11 @@ func (p *peer) close() {
 	}
 }
 
-// request is what is asked of the peer of a store.
-func (p *peer) request(store *inventory.ImageStore, o Options, seed uint64) wire.ScanRequest {
+// ask makes the request to the peer of a store.
+func (p *peer) ask(store *inventory.ImageStore, o Options, seed uint64) {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(p.root))
-	return wire.ScanRequest{
+	p.request = wire.ScanRequest{
 		Version: wire.Version, Root: p.root, State: p.host.State("images", fmt.Sprintf("%s-%08x", store.Name, sum.Sum32())),
 		Algorithm: store.Hash, Seed: seed, Side: rand.Uint64(), Reread: store.Reread, Full: o.Full, Deep: o.Deep,
 		Limit: store.ReadLimit, Ignore: store.Ignore,
@@ -71,26 +74,30 @@ func (p *peer) request(store *inventory.ImageStore, o Options, seed uint64) wire
 }
 
 const (
-	// attempts is how often a scan whose agent or line was lost is gone on with before the run gives up.
+	// attempts is how often is tried what an agent or a line was lost for before the run gives up.
 	attempts = 6
 	// backoff is the wait before the second attempt; it doubles.
 	backoff = time.Second
 )
 
 // scan has the peer walked and read. A line that is cut and an agent that is killed cost what was read in the last
-// seconds: the agent goes on where its index ends, and the digests that were heard before are passed over. The agent
-// lives as long as life, to list what it has scanned.
-func (p *peer) scan(life, ctx context.Context, t *run.Target, req wire.ScanRequest) (err error) {
+// seconds: the agent goes on where its index ends, and the digests that were heard before are passed over.
+func (p *peer) scan(ctx context.Context) (err error) {
 	defer func() { p.folders.end(err) }()
+	return p.again(ctx, func() error { return p.scanOnce(ctx) })
+}
+
+// again does what may lose its agent or its line, until it has not.
+func (p *peer) again(ctx context.Context, do func() error) error {
 	for attempt := 1; ; attempt++ {
-		err = p.scanOnce(life, ctx, req)
+		err := do()
 		var failed *wire.Failure
 		locked := attempt > 1 && errors.As(err, &failed) && failed.Reason == wire.Locked // by the agent that was lost
 		if err == nil || ctx.Err() != nil || attempt == attempts || !locked && !lost(err) {
 			return err
 		}
 		wait := backoff << (attempt - 1)
-		t.Warn("%s: %v; going on in %s", p, err, run.Duration(wait))
+		p.warn("%s: %v; going on in %s", p, err, run.Duration(wait))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -105,17 +112,23 @@ func lost(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &exit) && exit.Status > 128
 }
 
-func (p *peer) scanOnce(life, ctx context.Context, req wire.ScanRequest) error {
-	if p.scanner != nil {
-		p.wan += p.scanner.Bytes()
-		p.scanner.Close()
+// renew starts an agent in the place of s, which is nil or has ended.
+func (p *peer) renew(s *session) *session {
+	if s != nil {
+		p.wan += s.Bytes()
+		s.Close()
 	}
+	return start(p.life, p.host, p.agent)
+}
+
+func (p *peer) scanOnce(ctx context.Context) error {
 	p.notices, p.summary = nil, wire.Summary{}
-	p.scanner = start(life, p.host, p.agent)
-	stop := context.AfterFunc(ctx, func() { p.scanner.Close() })
+	p.scanner = p.renew(p.scanner)
+	scanner := p.scanner
+	stop := context.AfterFunc(ctx, scanner.Close)
 	defer stop()
 	asked := time.Now()
-	if err := p.scanner.WriteJSON(wire.Scan, req); err != nil {
+	if err := p.scanner.WriteJSON(wire.Scan, p.request); err != nil {
 		_, _, _, why := p.scanner.receive() // which knows why it takes nothing
 		return errors.Join(why, err)
 	}
@@ -132,7 +145,7 @@ func (p *peer) scanOnce(life, ctx context.Context, req wire.ScanRequest) error {
 		switch frame {
 		case wire.Hello:
 			if p.hello, err = wire.Decode[wire.Greeting](payload); err == nil {
-				p.skew = p.hello.Clock.Sub(asked.Add(time.Since(asked) / 2))
+				p.skew = skew(p.hello.Clock, asked, time.Now())
 			}
 		case wire.Progress:
 			var c wire.Count
@@ -156,6 +169,14 @@ func (p *peer) scanOnce(life, ctx context.Context, req wire.ScanRequest) error {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
+}
+
+// skew is how far at least a clock is ahead of ours that was read between asked and heard; below 0 it is behind.
+func skew(clock, asked, heard time.Time) time.Duration {
+	if clock.Before(asked) {
+		return clock.Sub(asked)
+	}
+	return max(0, clock.Sub(heard))
 }
 
 // tally is what was heard of a scan's answer, to be held against its end.
@@ -266,45 +287,111 @@ func (q *queue) next(f *wire.Folder) (bool, error) {
 	}
 }
 
-// look looks at paths once more. The answers are in the order of the paths. The agent that looks lives as long as life,
-// for the next look.
-func (p *peer) look(life, ctx context.Context, req wire.LookRequest) ([]wire.Seen, error) {
+// look looks at paths once more. The answers are in the order of the paths.
+func (p *peer) look(ctx context.Context, req wire.LookRequest) (seen []wire.Seen, err error) {
 	req.Root = p.root
-	if p.looker == nil {
-		p.looker = start(life, p.host, p.agent)
-	}
-	if err := p.looker.WriteJSON(wire.Look, req); err != nil {
-		return nil, fmt.Errorf("asking the agent on %s: %w", p.host.Name(), err)
-	}
-	seen := make([]wire.Seen, 0, len(req.Paths))
-	err := p.looker.seen(func(one wire.Seen) error {
-		seen = append(seen, one)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(seen) != len(req.Paths) {
-		return nil, fmt.Errorf("%w: %d answers to %d paths", wire.ErrCorrupt, len(seen), len(req.Paths))
+	for paths := req.Paths; len(paths) > 0; {
+		n, bytes := 0, 0
+		for n < len(paths) && bytes < wire.Much {
+			bytes += len(paths[n])
+			n++
+		}
+		req.Paths, paths = paths[:n], paths[n:]
+		err := p.again(ctx, func() error {
+			some, err := p.lookOnce(ctx, req)
+			if err == nil {
+				seen = append(seen, some...)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return seen, nil
 }
 
-// list asks for what is in the buckets, and calls each for every entry, in order.
-func (p *peer) list(buckets []wire.Bucket, each func(wire.Seen) error) error {
-	asked := make(chan error, 1)
-	go func() {
-		w := wire.NewBucketWriter(p.scanner.Conn)
+func (p *peer) lookOnce(ctx context.Context, req wire.LookRequest) ([]wire.Seen, error) {
+	if p.looker == nil || p.looker.over() {
+		p.looker = p.renew(p.looker)
+	}
+	looker := p.looker
+	stop := context.AfterFunc(ctx, looker.Close)
+	defer stop()
+	if err := looker.WriteJSON(wire.Look, req); err != nil {
+		_, _, _, why := looker.receive() // which knows why it takes nothing
+		return nil, errors.Join(why, err)
+	}
+	var seen []wire.Seen
+	err := looker.seen(func(one wire.Seen) error {
+		seen = append(seen, one)
+		return nil
+	})
+	if err == nil && len(seen) != len(req.Paths) {
+		err = fmt.Errorf("%w: %d answers to %d paths", wire.ErrCorrupt, len(seen), len(req.Paths))
+	}
+	return seen, err
+}
+
+// list is the source of what is in the buckets.
+func (p *peer) list(ctx context.Context, buckets []wire.Bucket) source {
+	return p.indexed(ctx, wire.List, func(s *session) error {
+		w := wire.NewBucketWriter(s.Conn)
 		for _, b := range buckets {
 			if err := w.Add(b); err != nil {
-				asked <- err
-				return
+				return err
 			}
 		}
-		asked <- w.End()
-	}()
-	if err := p.scanner.seen(each); err != nil {
-		return err
+		return w.End()
+	}, (*session).seen)
+}
+
+// names is the source of the paths of everything that was scanned.
+func (p *peer) names(ctx context.Context) source {
+	return p.indexed(ctx, wire.Name, func(*session) error { return nil }, func(s *session, each func(wire.Seen) error) error {
+		return s.answer(func(payload []byte) error {
+			r := wire.NewNameReader(payload)
+			for path, ok := r.Next(); ok; path, ok = r.Next() {
+				if err := each(wire.Seen{Path: path}); err != nil {
+					return err
+				}
+			}
+			return r.Err()
+		})
+	})
+}
+
+// indexed is a source of what the peer's index holds. What was heard before a line was lost is passed over.
+func (p *peer) indexed(ctx context.Context, t wire.Type, ask func(*session) error, answer func(*session, func(wire.Seen) error) error) source {
+	return func(each func(wire.Seen) error) error {
+		var last []byte
+		return p.again(ctx, func() error {
+			if p.scanner.over() {
+				p.scanner = p.renew(p.scanner)
+			}
+			s := p.scanner
+			stop := context.AfterFunc(ctx, s.Close)
+			defer stop()
+			asked := make(chan error, 1)
+			go func() {
+				err := s.WriteJSON(t, wire.IndexRequest{Root: p.root, State: p.request.State, Algorithm: p.request.Algorithm, Seed: p.request.Seed})
+				if err == nil {
+					err = ask(s)
+				}
+				asked <- err
+			}()
+			from := last
+			err := answer(s, func(one wire.Seen) error {
+				if from != nil && tree.ComparePaths(one.Path, from) <= 0 {
+					return nil
+				}
+				last = one.Path
+				return each(one)
+			})
+			if err != nil {
+				return err
+			}
+			return <-asked
+		})
 	}
-	return <-asked
 }

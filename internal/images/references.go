@@ -90,7 +90,7 @@ func refer(ctx context.Context, s *run.Step, all []*comparison) error {
 		}
 		var files []source
 		for _, p := range c.production {
-			files = append(files, p.names)
+			files = append(files, p.names(ctx))
 		}
 		var dangling [][]byte
 		rows := 0
@@ -137,7 +137,7 @@ func (c *comparison) dangle(ctx context.Context, paths [][]byte) error {
 	}
 	there := make([]bool, len(paths))
 	for _, p := range c.production {
-		seen, err := p.look(ctx, ctx, wire.LookRequest{Algorithm: c.Hash, Paths: paths})
+		seen, err := p.look(ctx, wire.LookRequest{Algorithm: c.Hash, Paths: paths})
 		if err != nil {
 			return err
 		}
@@ -152,20 +152,4 @@ func (c *comparison) dangle(ctx context.Context, paths [][]byte) error {
 		}
 	}
 	return c.found.add(found...)
-}
-
-// names is the source of all files of the peer.
-func (p *peer) names(each func(wire.Seen) error) error {
-	if err := p.scanner.Write(wire.Name, nil); err != nil {
-		return err
-	}
-	return p.scanner.answer(func(payload []byte) error {
-		r := wire.NewNameReader(payload)
-		for path, ok := r.Next(); ok; path, ok = r.Next() {
-			if err := each(wire.Seen{Path: path}); err != nil {
-				return err
-			}
-		}
-		return r.Err()
-	})
 }

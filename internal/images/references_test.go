@@ -46,6 +46,7 @@ func (s *stores) query(t *testing.T, text string) {
 const every = "-- where the shop's images are\nSELECT image FROM products; "
 
 func TestRowsWithoutAFileAndFilesWithoutARowAreFound(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	for _, root := range []string{s.production, s.backup} {
 		s.write(t, root, "folder/\x01odd.jpg", drawn(t, 1))
@@ -72,6 +73,7 @@ func TestRowsWithoutAFileAndFilesWithoutARowAreFound(t *testing.T) {
 }
 
 func TestFilesWithoutARowAreNoDiscrepancy(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	s.refers(t, "INSERT INTO products VALUES ('a.jpg')", every)
 	_, fields, code := s.verify(t, Options{refer: true})
@@ -80,6 +82,7 @@ func TestFilesWithoutARowAreNoDiscrepancy(t *testing.T) {
 }
 
 func TestAQueryThatCannotSayWhichImagesThereAreIsRefused(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	s.refers(t, "INSERT INTO products VALUES ('a.jpg')", every)
 	for name, c := range map[string]struct {
@@ -109,6 +112,7 @@ func TestAQueryThatCannotSayWhichImagesThereAreIsRefused(t *testing.T) {
 
 // The order of the server's sort is that of the walk, whatever is in the names.
 func TestTheServerSortsPathsAsTheyAreWalked(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	var rows strings.Builder
 	names := []string{"x", "x y", "x-y", "x\x01y", "x\x02", "ä", "Z", "\U0001F600", "~", "x\x01", "!"}

@@ -50,13 +50,23 @@ func Repair(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, 
 		t.Printf("\nnothing was copied; `mage images:repair` does it")
 		return nil
 	}
+	var refused []error
 	if len(orders) > 0 {
-		err = t.Step(ctx, "copy", func(ctx context.Context, s *run.Step) error { return carryOut(ctx, s, orders) })
+		err = t.Step(ctx, "copy", func(ctx context.Context, s *run.Step) (err error) {
+			refused, err = carryOut(ctx, s, orders)
+			return err
+		})
+		for _, why := range refused {
+			t.Warn("%v", why)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	switch {
+	case len(refused) > 0:
+		return run.Fail(run.Differ, "run it again: what changed since is compared anew", "%d of %d images could not be copied; the first: %w",
+			len(refused), len(orders), refused[0])
 	case beyond > 0:
 		return run.Fail(run.Differ, "run it again for the others", "%d more images differ than one run repairs", beyond)
 	case n.discrepancies() > 0:
@@ -146,8 +156,9 @@ func tell(t *run.Target, orders []*order, left []mention) {
 	}
 }
 
-// carryOut copies, several files at once, each over channels of its own.
-func carryOut(ctx context.Context, s *run.Step, orders []*order) error {
+// carryOut copies, several files at once, each over channels of its own. What cannot be copied for a reason of its own is
+// refused, and does not keep the others.
+func carryOut(ctx context.Context, s *run.Step, orders []*order) (refused []error, err error) {
 	var bytes int64
 	for _, o := range orders {
 		bytes += o.size()
@@ -170,30 +181,56 @@ func carryOut(ctx context.Context, s *run.Step, orders []*order) error {
 	done := 0
 	for range min(copiers, len(orders)) {
 		g.Go(func() error {
-			open := map[*peer]*session{}
-			defer func() {
-				for _, one := range open {
-					one.Close()
-				}
-			}()
+			c := copier{}
+			defer c.close()
 			for o := range next {
-				for _, p := range []*peer{o.from, o.to} {
-					if open[p] == nil {
-						open[p] = start(ctx, p.host, p.agent)
-					}
+				err := c.copy(ctx, s, o)
+				if err != nil {
+					err = fmt.Errorf("copying %s from %s to %s: %w", name(o.Path), o.from, o.to, err)
 				}
-				if err := o.carryOut(s, open[o.from], open[o.to]); err != nil {
-					return fmt.Errorf("copying %s from %s to %s: %w", name(o.Path), o.from, o.to, err)
+				if err != nil && !ofTheFile(err) {
+					return err
 				}
 				mu.Lock()
-				done++
+				if done++; err != nil {
+					refused = append(refused, err)
+				}
 				s.Count(done, len(orders), "files")
 				mu.Unlock()
 			}
 			return nil
 		})
 	}
-	return g.Wait()
+	return refused, g.Wait()
+}
+
+// ofTheFile tells whether an error is one that other files need not meet.
+func ofTheFile(err error) bool {
+	var f *wire.Failure
+	return errors.As(err, &f) && (f.Reason == wire.Changed || f.Reason == wire.Other)
+}
+
+// copier is the agents that one of the copiers has started.
+type copier map[*peer]*session
+
+func (c copier) copy(ctx context.Context, s *run.Step, o *order) error {
+	for _, p := range []*peer{o.from, o.to} {
+		if c[p] == nil {
+			c[p] = start(ctx, p.host, p.agent)
+		}
+	}
+	err := o.carryOut(s, c[o.from], c[o.to])
+	if err != nil { // one of the two may be in the middle of it
+		c.close()
+	}
+	return err
+}
+
+func (c copier) close() {
+	for p, s := range c {
+		s.Close()
+		delete(c, p)
+	}
 }
 
 func (o *order) size() int64 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"time"
 
 	"rehearsal/internal/host"
@@ -16,17 +15,20 @@ import (
 // session is one agent that runs on a host, and the conversation with it.
 type session struct {
 	*wire.Conn
-	host  *host.Host
-	stdin *io.PipeWriter
-	ended chan struct{}
+	host   *host.Host
+	stdin  *io.PipeWriter
+	stdout *io.PipeReader
+	ended  chan struct{}
 }
 
 // start starts the agent at program, an absolute path on h. It runs until Close, ctx's end or the connection's.
 func start(ctx context.Context, h *host.Host, program string) *session {
 	in, stdin := io.Pipe()
 	stdout, out := io.Pipe()
-	s := &session{Conn: wire.NewConn(stdout, stdin), host: h, stdin: stdin, ended: make(chan struct{})}
+	s := &session{Conn: wire.NewConn(stdout, stdin), host: h, stdin: stdin, stdout: stdout, ended: make(chan struct{})}
+	unread := context.AfterFunc(ctx, s.discard)
 	go func() {
+		defer unread()
 		defer close(s.ended)
 		err := h.Run(ctx, host.Cmd{Args: []string{program}, Stdin: in, Stdout: out})
 		if err == nil {
@@ -53,9 +55,23 @@ func (s *session) ping() {
 	}
 }
 
+// discard reads what the agent still says: a command does not end before its output is read.
+func (s *session) discard() { _, _ = io.Copy(io.Discard, s.stdout) }
+
+// over tells whether the agent has ended.
+func (s *session) over() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close ends the agent, which takes the end of its stdin as the word to.
 func (s *session) Close() {
 	s.stdin.Close()
+	go s.discard()
 	select {
 	case <-s.ended:
 	case <-time.After(5 * time.Second):
@@ -119,7 +135,9 @@ func (s *session) failed(payload []byte) error {
 	case wire.NoState:
 		code, hint = run.Unreachable, "make it writable, or set `state:` of "+s.host.Name()+" in the inventory to a folder that is"
 	case wire.DiskFull:
-		code, hint = run.Unreachable, "make room on "+s.host.Name()+" for "+path.Dir(f.Path)
+		code, hint = run.Unreachable, "make room on "+s.host.Name()+" for "+f.Path
+	case wire.Denied:
+		code, hint = run.Unreachable, "let the user that we log in to "+s.host.Name()+" as read that folder and all below it"
 	case wire.Changed:
 		code, hint = run.Differ, "start again: the store is being written to"
 	case wire.Old:

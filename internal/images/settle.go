@@ -18,15 +18,15 @@ const perLook = 256
 
 // settle lists what differs, has both sides look at it once more, and judges.
 func settle(ctx context.Context, s *run.Step, all []*comparison) error {
-	g, settling := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	var looked atomic.Int64
 	for _, c := range all {
 		g.Go(func() error {
 			again := func(batch []pair) error {
 				s.Detail("%d paths", looked.Add(int64(len(batch))))
-				return c.settle(ctx, settling, batch)
+				return c.settle(ctx, batch)
 			}
-			if err := c.settleDiffering(settling, again); err != nil {
+			if err := c.settleDiffering(ctx, again); err != nil {
 				return err
 			}
 			return c.settleNotices(again)
@@ -87,8 +87,8 @@ func (c *comparison) settleNotices(again func([]pair) error) error {
 	return nil
 }
 
-// settle has all peers look at the paths, and at their bytes where both sides have them. Who looks lives as long as life.
-func (c *comparison) settle(life, ctx context.Context, batch []pair) error {
+// settle has all peers look at the paths, and at their bytes where both sides have them.
+func (c *comparison) settle(ctx context.Context, batch []pair) error {
 	var onlyStat, read []pair
 	for _, p := range batch {
 		if p.production.State == wire.Absent || p.backup.State == wire.Absent {
@@ -102,7 +102,7 @@ func (c *comparison) settle(life, ctx context.Context, batch []pair) error {
 		pairs []pair
 		read  bool
 	}{{onlyStat, false}, {read, true}} {
-		some, err := c.look(life, ctx, part.pairs, part.read)
+		some, err := c.look(ctx, part.pairs, part.read)
 		if err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func (c *comparison) settle(life, ctx context.Context, batch []pair) error {
 	return c.found.add(found...)
 }
 
-func (c *comparison) look(life, ctx context.Context, pairs []pair, read bool) (found []Finding, err error) {
+func (c *comparison) look(ctx context.Context, pairs []pair, read bool) (found []Finding, err error) {
 	if len(pairs) == 0 {
 		return nil, nil
 	}
@@ -123,7 +123,7 @@ func (c *comparison) look(life, ctx context.Context, pairs []pair, read bool) (f
 	answers := make([][]wire.Seen, len(c.peers()))
 	for i, p := range c.peers() {
 		g.Go(func() (err error) {
-			answers[i], err = p.look(life, looking, req)
+			answers[i], err = p.look(looking, req)
 			return err
 		})
 	}
@@ -142,6 +142,7 @@ func (c *comparison) look(life, ctx context.Context, pairs []pair, read bool) (f
 		remember(&now[0], was.production)
 		remember(&now[1], was.backup)
 		if f := judge(was.path, now[0], now[1], c.times()); f.Kind != Identical {
+			f.counted = was.production.State == wire.Present
 			found = append(found, f)
 		}
 	}

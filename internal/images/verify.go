@@ -40,6 +40,8 @@ func Verify(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, 
 // compare finds what is not identical. Its agents have ended when it returns, and the lists of paths are in their places
 // or as they were.
 func compare(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, o Options) (all []*comparison, err error) {
+	life, end := context.WithCancel(ctx)
+	defer end()
 	defer func() {
 		for _, c := range all {
 			c.close()
@@ -48,7 +50,7 @@ func compare(ctx context.Context, t *run.Target, stores []*inventory.ImageStore,
 	}()
 	steps := []run.Part{
 		run.Named("connect", func(ctx context.Context, s *run.Step) (err error) {
-			all, err = connect(ctx, t, stores, o)
+			all, err = connect(life, ctx, t, stores, o)
 			return err
 		}),
 		run.Named("walk and read", func(ctx context.Context, s *run.Step) error { return scan(ctx, t, s, all) }),
@@ -95,8 +97,9 @@ type place struct {
 	agent string // absolute path of the program; "" where only a database is
 }
 
-// connect dials every host once, puts the agent where images are, and tries the queries of references.
-func connect(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, o Options) (all []*comparison, err error) {
+// connect dials every host once, puts the agent where images are, and tries the queries of references. Agents that are
+// started there live as long as life.
+func connect(life, ctx context.Context, t *run.Target, stores []*inventory.ImageStore, o Options) (all []*comparison, err error) {
 	for _, store := range stores {
 		c := &comparison{ImageStore: store, Options: o, damaged: map[string]bool{}, found: findings{n: counts{}}}
 		all = append(all, c)
@@ -117,7 +120,7 @@ func connect(ctx context.Context, t *run.Target, stores []*inventory.ImageStore,
 		side := func(side Side, trees []inventory.Tree) (peers []*peer) {
 			for _, tr := range trees {
 				at := places[tr.Host.Name]
-				peers = append(peers, &peer{side: side, root: at.host.Path(tr.Path), host: at.host, agent: at.agent, folders: newQueue()})
+				peers = append(peers, &peer{side: side, root: at.host.Path(tr.Path), host: at.host, agent: at.agent, life: life, warn: t.Warn, folders: newQueue()})
 			}
 			return peers
 		}
@@ -168,7 +171,8 @@ func scan(ctx context.Context, t *run.Target, s *run.Step, all []*comparison) er
 	for _, c := range all {
 		seed := rand.Uint64()
 		for _, p := range c.peers() {
-			g.Go(func() error { return p.scan(ctx, scanning, t, p.request(c.ImageStore, c.Options, seed)) })
+			p.ask(c.ImageStore, c.Options, seed)
+			g.Go(func() error { return p.scan(scanning) })
 		}
 		g.Go(func() (err error) {
 			c.differing, err = differing(c.production, c.backup)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,15 +44,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Setenv("GOCACHE", strings.TrimSpace(string(builds)))
 		os.Setenv("XDG_CACHE_HOME", cache)
+		os.Setenv("REHEARSAL_FORMAT", "json")
 		return m.Run()
 	}())
 }
 
 var old = time.Date(2024, 3, 1, 9, 0, 0, 0, time.UTC)
 
+// store numbers the stores: each has a list of paths of its own.
+var store atomic.Int32
+
 func twoHosts(t *testing.T) *stores {
 	t.Helper()
-	t.Setenv("REHEARSAL_FORMAT", "json")
 	s := &stores{production: t.TempDir(), backup: t.TempDir()}
 	tree := func(role inventory.Role, path string) []inventory.Tree {
 		sshd, spec, err := lab.StartHost(t.Context(), inventory.Host{Name: string(role), Role: role, State: t.TempDir()}, t.TempDir())
@@ -65,7 +69,7 @@ func twoHosts(t *testing.T) *stores {
 		})
 		return []inventory.Tree{{Host: spec, Path: path}}
 	}
-	s.ImageStore = &inventory.ImageStore{Name: "uploads", MaxLag: 26 * time.Hour, Hash: "blake3", Reread: 1. / 30, Ignore: []string{"*.tmp"},
+	s.ImageStore = &inventory.ImageStore{Name: fmt.Sprintf("uploads%d", store.Add(1)), MaxLag: 26 * time.Hour, Hash: "blake3", Reread: 1. / 30, Ignore: []string{"*.tmp"},
 		Production: tree(inventory.Production, s.production), Backup: tree(inventory.Backup, s.backup)}
 	for i, name := range []string{"a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "folder/f.jpg", "folder/deep/er/g.jpg", "folder two/h.jpg",
 		"odd\nline.jpg", "odd\xff.jpg", strings.Repeat("n", 251) + ".jpg", "-rf", "empty.txt"} {
@@ -174,6 +178,7 @@ func wantFound(t *testing.T, got []string, want ...string) {
 }
 
 func TestAnIdenticalTreeWithOddNamesIsReadOnce(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	found, fields, code := s.verify(t, Options{})
 	wantFound(t, found)
@@ -196,6 +201,7 @@ func TestAnIdenticalTreeWithOddNamesIsReadOnce(t *testing.T) {
 }
 
 func TestEveryKindOfDiscrepancyIsFoundOnItsSide(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	if _, _, code := s.verify(t, Options{}); code != run.Done {
 		t.Fatal("the trees are not identical at first")
@@ -237,6 +243,7 @@ func TestEveryKindOfDiscrepancyIsFoundOnItsSide(t *testing.T) {
 }
 
 func TestAnEmptyProductionIsRefused(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	s.ImageStore.Production[0].Path = t.TempDir()
 	_, _, code := s.verify(t, Options{})
@@ -253,6 +260,7 @@ func TestWhatCannotBeReadIsNeverEqual(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root reads everything")
 	}
+	t.Parallel()
 	s := twoHosts(t)
 	for _, root := range []string{s.production, s.backup} {
 		if err := os.Chmod(filepath.Join(root, "a.jpg"), 0); err != nil {
@@ -283,6 +291,7 @@ func agents(t *testing.T, host *inventory.Host) (pids []int) {
 }
 
 func TestAnAgentThatIsKilledIsGoneOnWith(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	for i := range 300 {
 		data := bytes.Repeat([]byte{byte(i)}, 50_000)
@@ -331,6 +340,7 @@ func (s *stores) scanning(t *testing.T) bool {
 }
 
 func TestTwoRunsAtOnceAreRefused(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	s.write(t, s.production, "large.dat", make([]byte, 20e6))
 	s.write(t, s.backup, "large.dat", make([]byte, 20e6))
@@ -350,6 +360,7 @@ func TestTwoRunsAtOnceAreRefused(t *testing.T) {
 
 // The files of one folder lie on two trees, and a name on both of them.
 func TestAStoreMayBeSpreadOverSeveralFolders(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	second := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(second, "folder"), 0o755); err != nil {
@@ -378,6 +389,7 @@ func TestAStoreMayBeSpreadOverSeveralFolders(t *testing.T) {
 }
 
 func TestADeepRunReadsWhatWasNeverDecodedOnce(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	bad := drawn(t, 4) // whole for whoever looks at its markers alone
 	bad = append(bad[:len(bad)*2/3:len(bad)*2/3], 0xff, 0xd9)
@@ -422,6 +434,7 @@ func (s *stores) read(t *testing.T, root, name string) []byte {
 }
 
 func TestRepairCopiesWhatIsCertainAndLeavesTheRest(t *testing.T) {
+	t.Parallel()
 	s := twoHosts(t)
 	if _, _, code := s.verify(t, Options{}); code != run.Done {
 		t.Fatal("the trees are not identical at first")
@@ -466,7 +479,7 @@ func TestRepairCopiesWhatIsCertainAndLeavesTheRest(t *testing.T) {
 			}
 		}
 	}
-	kept, err := filepath.Glob(filepath.Join(s.Backup[0].Host.State, "replaced", "*", "uploads", "a.jpg"))
+	kept, err := filepath.Glob(filepath.Join(s.Backup[0].Host.State, "replaced", "*", s.Name, "a.jpg"))
 	if err != nil || len(kept) != 1 {
 		t.Fatalf("kept: %v, %v", kept, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 
 	"golang.org/x/sys/unix"
 
@@ -33,12 +34,12 @@ func (a *agent) get(ctx context.Context, payload []byte) error {
 	folder, name := tree.Split(req.Path)
 	f, err := root.Folder(folder)
 	if err != nil {
-		return err
+		return moved(err)
 	}
 	defer f.Close()
 	file, err := f.Open(name)
 	if err != nil {
-		return err
+		return moved(err)
 	}
 	defer file.Close()
 	var st unix.Stat_t
@@ -80,20 +81,24 @@ func (a *agent) put(ctx context.Context, payload []byte) error {
 	folder, name := tree.Split(req.Path)
 	f, err := root.MakeFolder(folder)
 	if err != nil {
-		return a.refuse(ctx, err)
+		return a.refuse(ctx, moved(full(err, req.Root)))
 	}
 	defer f.Close()
+	if at := req.Root + "/" + string(folder); !a.swept[at] {
+		a.swept[at] = true
+		f.Sweep()
+	}
 	draft, err := f.Draft()
 	if err != nil {
-		return a.refuse(ctx, err)
+		return a.refuse(ctx, full(err, req.Root))
 	}
 	defer draft.Discard()
 	answer, err := a.receive(ctx, draft)
 	if err != nil {
-		return err
+		return full(err, req.Root)
 	}
 	if err := draft.Finish(answer.Mode, answer.Mtime); err != nil {
-		return err
+		return full(err, req.Root)
 	}
 	r, err := content.NewReader(content.Options{Algorithm: req.Algorithm})
 	if err != nil {
@@ -111,10 +116,32 @@ func (a *agent) put(ctx context.Context, payload []byte) error {
 	}
 	if !req.Absent {
 		if err := f.Keep(name, req.Keep); err != nil {
-			return fmt.Errorf("keeping the file that is replaced: %w", err)
+			return full(fmt.Errorf("keeping the file that is replaced: %w", err), path.Dir(req.Keep))
 		}
 	}
-	return draft.Publish(name)
+	err = draft.Publish(name, !req.Absent)
+	if errors.Is(err, fs.ErrExist) {
+		return errChanged
+	}
+	return full(err, req.Root)
+}
+
+// full says of an error that the disk is full below root, if it does.
+func full(err error, root string) error {
+	if reason(err) == wire.DiskFull {
+		return &wire.Failure{Reason: wire.DiskFull, Path: root, Message: plain(err)}
+	}
+	return err
+}
+
+// moved tells what is not as it was when it was compared from what cannot be done.
+func moved(err error) error {
+	for _, gone := range []error{fs.ErrNotExist, content.ErrChanging, unix.ELOOP, unix.ENOTDIR, unix.EISDIR} {
+		if errors.Is(err, gone) {
+			return errChanged
+		}
+	}
+	return err
 }
 
 // replaceable tells whether the name is still what it was when it was compared.
@@ -127,7 +154,7 @@ func replaceable(ctx context.Context, r *content.Reader, f *tree.Folder, name []
 	}
 	is, err := r.Read(ctx, f, name)
 	if err != nil {
-		return err
+		return moved(err)
 	}
 	if is.Hash != req.Replaces {
 		return errChanged

@@ -12,22 +12,26 @@ import (
 	"rehearsal/internal/images/wire"
 )
 
-// list answers which entries are in the buckets that differ, from the index that the scan has just written.
-func (a *agent) list(ctx context.Context, first []byte) error {
-	wanted, err := a.buckets(ctx, first)
+// list answers which entries are in the buckets that differ, from the index that a scan has written.
+func (a *agent) list(ctx context.Context, payload []byte) error {
+	req, err := wire.Decode[wire.IndexRequest](payload)
+	if err != nil {
+		return err
+	}
+	wanted, err := a.buckets(ctx)
 	if err != nil {
 		return err
 	}
 	out := wire.NewSeenWriter(a.conn, wire.Entries)
 	var seen wire.Seen
-	err = a.scanned(ctx, func(folder []byte, e *index.Entry) error {
+	err = scanned(ctx, req, func(folder []byte, e *index.Entry) error {
 		for len(wanted) > 0 && tree.Compare(wanted[0].Path, folder) < 0 {
 			wanted = wanted[1:]
 		}
 		if len(wanted) == 0 {
 			return io.EOF
 		}
-		if !a.isWanted(wanted, folder, e.Name) {
+		if !isWanted(wanted, folder, e.Name, req.Seed) {
 			return nil
 		}
 		seen.Path = tree.AppendPath(seen.Path[:0], folder, e.Name)
@@ -41,10 +45,14 @@ func (a *agent) list(ctx context.Context, first []byte) error {
 }
 
 // names answers the paths of all that was scanned.
-func (a *agent) names(ctx context.Context) error {
+func (a *agent) names(ctx context.Context, payload []byte) error {
+	req, err := wire.Decode[wire.IndexRequest](payload)
+	if err != nil {
+		return err
+	}
 	out := wire.NewNameWriter(a.conn)
 	var path []byte
-	err := a.scanned(ctx, func(folder []byte, e *index.Entry) error {
+	err = scanned(ctx, req, func(folder []byte, e *index.Entry) error {
 		path = tree.AppendPath(path[:0], folder, e.Name)
 		return out.Add(path)
 	})
@@ -54,12 +62,9 @@ func (a *agent) names(ctx context.Context) error {
 	return out.Flush()
 }
 
-// scanned calls each for every entry of the index that the scan has just written, in order, until it returns io.EOF.
-func (a *agent) scanned(ctx context.Context, each func(folder []byte, e *index.Entry) error) error {
-	if a.index == "" {
-		return errors.New("nothing was scanned before")
-	}
-	r, err := index.Open(a.index, a.header)
+// scanned calls each for every entry of the index that a scan has written, in order, until it returns io.EOF.
+func scanned(ctx context.Context, req wire.IndexRequest, each func(folder []byte, e *index.Entry) error) error {
+	r, err := index.Open(req.State, index.Header{Root: req.Root, Algorithm: req.Algorithm})
 	if err != nil {
 		return fmt.Errorf("opening the index that was just written: %w", err)
 	}
@@ -83,25 +88,30 @@ func (a *agent) scanned(ctx context.Context, each func(folder []byte, e *index.E
 }
 
 // buckets reads the rest of a List request.
-func (a *agent) buckets(ctx context.Context, first []byte) (wanted []wire.Bucket, err error) {
-	for f := (frame{wire.List, first}); f.Type == wire.List; {
+func (a *agent) buckets(ctx context.Context) (wanted []wire.Bucket, err error) {
+	for {
+		f, err := a.next(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case f.Type == wire.End:
+			return wanted, nil
+		case f.Type != wire.Buckets:
+			return nil, wire.ErrCorrupt
+		}
 		if wanted, err = wire.ReadBuckets(wanted, f.payload); err != nil {
 			return nil, err
 		}
-		if f, err = a.next(ctx); err != nil {
-			return nil, err
-		}
 	}
-	return wanted, nil
 }
 
 // isWanted tells whether one of the buckets, of which those of the folder come first, holds the name.
-func (a *agent) isWanted(wanted []wire.Bucket, folder, name []byte) bool {
+func isWanted(wanted []wire.Bucket, folder, name []byte, seed uint64) bool {
 	for _, b := range wanted {
 		if !bytes.Equal(b.Path, folder) {
 			return false
 		}
-		if bucketOf(name, a.seed, b.Bits) == b.Number {
+		if bucketOf(name, seed, b.Bits) == b.Number {
 			return true
 		}
 	}

@@ -69,7 +69,8 @@ func lookAt(ctx context.Context, root *tree.Root, r *content.Reader, path []byte
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP),
+		errors.Is(err, unix.EISDIR): // what lies below a folder is compared by itself
 		s.State = wire.Absent
 	case errors.Is(err, content.ErrChanging):
 		s.State = wire.Changing

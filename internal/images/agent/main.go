@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"rehearsal/internal/images/content"
-	"rehearsal/internal/images/index"
 	"rehearsal/internal/images/wire"
 )
 
@@ -80,7 +79,7 @@ func serve(in io.Reader, out io.Writer, silence time.Duration) error {
 			}
 		}
 	}()
-	a := &agent{conn: conn, frames: frames}
+	a := &agent{conn: conn, frames: frames, swept: map[string]bool{}}
 	for {
 		var f frame
 		select {
@@ -113,11 +112,7 @@ func serve(in io.Reader, out io.Writer, silence time.Duration) error {
 type agent struct {
 	conn   *wire.Conn
 	frames <-chan frame
-
-	// Of the scan that was done, for its listing:
-	index  string // its folder
-	header index.Header
-	seed   uint64
+	swept  map[string]bool // folders from which what killed agents left was removed
 }
 
 // answer answers a request. Its error is one of the conversation; what goes wrong here is an answer.
@@ -129,7 +124,7 @@ func (a *agent) answer(ctx context.Context, f frame) error {
 	case wire.List:
 		err = a.list(ctx, f.payload)
 	case wire.Name:
-		err = a.names(ctx)
+		err = a.names(ctx, f.payload)
 	case wire.Look:
 		err = a.look(ctx, f.payload)
 	case wire.Get:

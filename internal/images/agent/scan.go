@@ -49,6 +49,7 @@ type scan struct {
 	order   chan *batch // as the chunks were walked
 	folders *folders
 	notices []wire.Notice
+	noticed int // bytes of them
 
 	files, bytes, readFiles, readBytes, expected atomic.Int64
 
@@ -88,13 +89,16 @@ func (a *agent) scan(ctx context.Context, payload []byte) (err error) {
 	}
 	defer unlock()
 	s.Ignore = append(s.Ignore, tree.Drafts)
-	header := index.Header{Root: s.Root, Algorithm: s.Algorithm}
-	if err := s.open(header); err != nil {
+	if err := s.open(index.Header{Root: s.Root, Algorithm: s.Algorithm}); err != nil {
 		return err
 	}
 	summary, err := s.run(ctx)
 	if err != nil {
-		return errors.Join(err, s.new.Close())
+		_ = s.new.Close() // what it could not write, it said before
+		if reason(err) == wire.DiskFull {
+			err = &wire.Failure{Reason: wire.DiskFull, Path: s.State, Message: "writing the index: " + plain(err)}
+		}
+		return err
 	}
 	totals, err := s.new.Seal()
 	if err == nil {
@@ -106,7 +110,6 @@ func (a *agent) scan(ctx context.Context, payload []byte) (err error) {
 	if len(totals.Ages) > 0 {
 		summary.Oldest = time.Unix(int64(totals.Ages[0].Read), 0)
 	}
-	a.index, a.header, a.seed = s.State, header, s.Seed
 	return a.conn.WriteJSON(wire.Totals, summary)
 }
 
@@ -117,6 +120,8 @@ func openRoot(path string) (*tree.Root, error) {
 		return nil, &wire.Failure{Reason: wire.NoRoot, Path: path, Message: "there is no such folder"}
 	case errors.Is(err, unix.ENOTDIR):
 		return nil, &wire.Failure{Reason: wire.NotFolder, Path: path, Message: "it is not a folder"}
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &wire.Failure{Reason: wire.Denied, Path: path, Message: plain(err)}
 	}
 	return root, err
 }
@@ -150,7 +155,7 @@ func reason(err error) wire.Reason {
 
 // open opens the index of the last run, with what an interrupted one has added, and begins a new one.
 func (s *scan) open(header index.Header) error {
-	hello := wire.Greeting{Version: wire.Version, Clock: time.Now()}
+	hello := wire.Greeting{Version: wire.Version}
 	resumed, err := index.Resume(s.State, header)
 	if err != nil {
 		return &wire.Failure{Reason: reason(err), Path: s.State, Message: "going on with an interrupted run: " + err.Error()}
@@ -174,6 +179,7 @@ func (s *scan) open(header index.Header) error {
 	if s.new, err = index.Create(s.State, header); err != nil {
 		return &wire.Failure{Reason: reason(err), Path: s.State, Message: "beginning the index: " + err.Error()}
 	}
+	hello.Clock = time.Now()
 	return s.conn.WriteJSON(wire.Hello, hello)
 }
 
@@ -330,7 +336,8 @@ func (s *scan) visit(ctx context.Context, c *tree.Chunk) error {
 
 // read is one of the readers.
 func (s *scan) read(ctx context.Context, limit *content.Limit) error {
-	r, err := content.NewReader(content.Options{Algorithm: s.Algorithm, Deep: s.Deep, Limit: limit})
+	r, err := content.NewReader(content.Options{Algorithm: s.Algorithm, Deep: s.Deep, Limit: limit,
+		Heard: func(bytes int) { s.readBytes.Add(int64(bytes)) }})
 	if err != nil {
 		return err
 	}
@@ -347,7 +354,6 @@ func (s *scan) read(ctx context.Context, limit *content.Limit) error {
 		default:
 			s.policy.learn(entry, result, j.old)
 			s.readFiles.Add(1)
-			s.readBytes.Add(result.Size)
 		}
 		if j.left.Add(-1) == 0 {
 			close(j.done)
@@ -456,7 +462,8 @@ func (s *scan) finishEntry(b *batch, e *index.Entry) error {
 
 func (s *scan) notice(n wire.Notice) error {
 	s.notices = append(s.notices, n)
-	if len(s.notices) < 256 {
+	s.noticed += len(n.Path) + len(n.Folder)
+	if s.noticed < wire.Much {
 		return nil
 	}
 	return s.flushNotices()
@@ -467,6 +474,6 @@ func (s *scan) flushNotices() error {
 		return nil
 	}
 	err := s.conn.WriteJSON(wire.Notices, s.notices)
-	s.notices = s.notices[:0]
+	s.notices, s.noticed = s.notices[:0], 0
 	return err
 }

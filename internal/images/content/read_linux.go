@@ -17,9 +17,10 @@ import (
 
 // Options says how a Reader reads.
 type Options struct {
-	Algorithm string // BLAKE3 or XXH128
-	Deep      bool   // decode the pixels too, at some 200 times the cost of the hash
-	Limit     *Limit // what all readers share; nil for as fast as the disk gives, whoever waits
+	Algorithm string          // BLAKE3 or XXH128
+	Deep      bool            // decode the pixels too, at some 200 times the cost of the hash
+	Limit     *Limit          // what all readers share; nil for as fast as the disk gives, whoever waits
+	Heard     func(bytes int) // hears of every piece that was read; may be nil
 }
 
 // Reader reads one file after the other, from one goroutine. It holds about a megabyte, whatever the files.
@@ -147,6 +148,9 @@ func (r *Reader) content(ctx context.Context, fd int, name []byte, res *Result) 
 		p, err := r.next(ctx, off, res.Size)
 		if err != nil {
 			return err
+		}
+		if r.Heard != nil {
+			r.Heard(len(p))
 		}
 		r.digest.write(p)
 		r.check.Write(p)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,13 +21,14 @@ type Draft struct {
 	folder *Folder
 }
 
-// Draft begins a new file, mode 0600.
+// Draft begins a new file, mode 0600, and locks it, so that nobody sweeps it away.
 func (f *Folder) Draft() (*Draft, error) {
 	name := []byte(".rehearsal-" + rand.Text() + ".partial")
 	fd, err := unix.Openat(f.fd, string(name), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, f.failed("create", name, err)
 	}
+	_ = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) // where files cannot be locked, nothing is swept either
 	return &Draft{os.NewFile(uintptr(fd), string(name)), name, f}, nil
 }
 
@@ -42,15 +44,51 @@ func (d *Draft) Finish(mode uint32, mtime int64) error {
 	return d.Sync()
 }
 
-// Publish gives the draft its name, and takes the name from what had it. Once it returns nil that is on disk.
-func (d *Draft) Publish(name []byte) error {
+// Publish gives the draft its name, and takes the name from what had it where that may be replaced; else it is
+// fs.ErrExist. Once it returns nil that is on disk.
+func (d *Draft) Publish(name []byte, replace bool) error {
 	if !valid(name) {
 		return d.folder.failed("rename", name, unix.EINVAL)
 	}
-	if err := unix.Renameat(d.folder.fd, string(d.Name), d.folder.fd, string(name)); err != nil {
+	err := error(unix.EINVAL)
+	if !replace {
+		err = unix.Renameat2(d.folder.fd, string(d.Name), d.folder.fd, string(name), unix.RENAME_NOREPLACE)
+	}
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS and old kernels know no flags
+		err = unix.Renameat(d.folder.fd, string(d.Name), d.folder.fd, string(name))
+	}
+	if err != nil {
 		return d.folder.failed("rename", name, err)
 	}
 	return d.folder.sync()
+}
+
+// Sweep removes the drafts of programs that were killed from the folder: nobody holds their locks, and they are not so
+// young that somebody is about to. What cannot be removed stays.
+func (f *Folder) Sweep() { f.sweep(time.Now()) }
+
+func (f *Folder) sweep(now time.Time) {
+	fd, err := unix.Openat(f.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	folder := os.NewFile(uintptr(fd), "")
+	defer folder.Close()
+	names, _ := folder.Readdirnames(-1)
+	for _, name := range names {
+		if draft, _ := filepath.Match(Drafts, name); !draft {
+			continue
+		}
+		fd, err := unix.Openat(f.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		m, err := StatFd(fd)
+		if err == nil && now.Sub(time.Unix(0, m.Ctime)) > time.Minute && unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			_ = unix.Unlinkat(f.fd, name, 0)
+		}
+		unix.Close(fd)
+	}
 }
 
 // Discard removes a draft that was not published; of one that was, it closes the file only.
@@ -98,7 +136,10 @@ func (f *Folder) Keep(name []byte, path string) error {
 		return err
 	}
 	_, err = io.Copy(to, from)
-	return errors.Join(err, to.Sync(), to.Close())
+	if err = errors.Join(err, to.Sync(), to.Close()); err != nil {
+		_ = os.Remove(path) // half of it would look like what was kept
+	}
+	return err
 }
 
 // MakeFolder is Folder for one that may not be there yet; those on the way are made, too, mode 0755.

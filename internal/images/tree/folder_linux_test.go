@@ -2,10 +2,13 @@ package tree
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -233,5 +236,44 @@ func asNobody(t *testing.T, dir string) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+func TestTheDraftsOfTheDeadAreSweptAwayAndThoseOfTheLivingAreNot(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".rehearsal-OLD.partial", "kept.partial"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	f, err := root.Folder(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	draft, err := f.Draft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer draft.Discard()
+	left := func(age time.Duration) string {
+		t.Helper()
+		f.sweep(time.Now().Add(age))
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(fmt.Sprint(entries), string(draft.Name), "DRAFT")
+	}
+	if got := left(0); !strings.Contains(got, "OLD") || !strings.Contains(got, "DRAFT") || !strings.Contains(got, "kept") {
+		t.Errorf("at once: %s", got)
+	}
+	if got := left(2 * time.Minute); strings.Contains(got, "OLD") || !strings.Contains(got, "DRAFT") || !strings.Contains(got, "kept") {
+		t.Errorf("later: %s", got)
 	}
 }

@@ -24,6 +24,9 @@ const PingEvery = 10 * time.Second
 // maxFrame bounds what a reader allocates on the word of a frame's head.
 const maxFrame = 4 << 20
 
+// Much is how many bytes of paths go into one frame as JSON, which makes 4 of 3. A path may have 40 kB and more.
+const Much = 1 << 20
+
 // ErrCorrupt is a frame that is not what was sent.
 var ErrCorrupt = errors.New("the conversation with the agent is corrupt")
 

@@ -12,8 +12,8 @@ type Type byte
 // What the runner asks. Each is answered by the frames named here, then by Done or Failed.
 const (
 	Scan Type = 'S' // a ScanRequest: Hello, Progress, Digests and Notices as they come, Totals
-	List Type = 'L' // buckets, see Buckets; an empty Type ends the request: Entries
-	Name Type = 'N' // nothing: Paths of all that was scanned
+	List Type = 'L' // an IndexRequest, then Buckets, then End: Entries
+	Name Type = 'N' // an IndexRequest: Paths of all that is in the index
 	Look Type = 'K' // a LookRequest: Looks
 	Get  Type = 'G' // a GetRequest: Data, Got
 	Put  Type = 'P' // a PutRequest, then Data, then End with a GetAnswer: nothing but Done
@@ -27,7 +27,8 @@ const (
 	Notices  Type = 'n' // []Notice
 	Totals   Type = 't' // a Summary
 	Entries  Type = 'e' // see Listing
-	Paths    Type = 'a' // see Listing
+	Buckets  Type = 'b' // which buckets of which folders are asked for
+	Paths    Type = 'a' // paths alone
 	Looks    Type = 'k' // see Listing, each entry with its State
 	Data     Type = 'D' // bytes of a file
 	Got      Type = 'g' // a GetAnswer
@@ -85,6 +86,14 @@ type Notice struct {
 	Folder string // why the folder could not be listed; "" for a damaged file
 }
 
+// IndexRequest asks for what is in the index that a scan has written.
+type IndexRequest struct {
+	Root      string
+	State     string
+	Algorithm string
+	Seed      uint64 // of the run's digests, which decides on the buckets
+}
+
 // LookRequest asks for a second look at some paths.
 type LookRequest struct {
 	Root      string
@@ -135,6 +144,7 @@ const (
 	Locked    Reason = "locked"    // another run works on this tree
 	NoState   Reason = "no state"  // the index cannot be written
 	DiskFull  Reason = "disk full" // the index or a file cannot be written for want of space
+	Denied    Reason = "denied"    // we may not look into the folder
 	Changed   Reason = "changed"   // a file is not what it was when it was compared
 	Old       Reason = "version"   // the agent is of another version
 	Other     Reason = "other"

@@ -163,11 +163,11 @@ func (r *FolderReader) Err() error { return r.err() }
 // MaxBits bounds how finely a folder is cut: into 65 536 buckets.
 const MaxBits = 16
 
-// BucketWriter sends a List request: which buckets of which folders are to be listed, in the order of their paths.
+// BucketWriter sends which buckets of which folders are to be listed, in the order of their paths.
 type BucketWriter struct{ packer }
 
-// NewBucketWriter begins a List request.
-func NewBucketWriter(c *Conn) *BucketWriter { return &BucketWriter{packer{conn: c, t: List}} }
+// NewBucketWriter makes a writer of Buckets.
+func NewBucketWriter(c *Conn) *BucketWriter { return &BucketWriter{packer{conn: c, t: Buckets}} }
 
 // Add asks for one bucket of a folder that is cut into 2 to the power of bits of them.
 func (w *BucketWriter) Add(b Bucket) error {
