@@ -18,14 +18,14 @@ func listingOf(t *testing.T, m Manifest, sizes map[string]int64, records ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := fmt.Sprintf("backup 0 %s\nmanifest %d manifest.json\n%s\n", m.ID, len(text), text)
-	for name, size := range sizes {
-		out += fmt.Sprintf("file %d %s\n", size, name)
-	}
+	out := fmt.Sprintf("backup 0 %s\nmanifest 1 ./%[1]s/manifest.json\n%s\n", m.ID, text)
 	for _, r := range records {
-		out += fmt.Sprintf("record %d r.json\n%s\n", len(r), r)
+		out += fmt.Sprintf("record 1 ./%s/rehearsals/r.json\n%s\n", m.ID, r)
 	}
-	return out
+	for name, size := range sizes {
+		out += fmt.Sprintf("file %d ./%s/dump/%s\n", size, m.ID, name)
+	}
+	return out + "end 0 -\n"
 }
 
 var whole = map[string]int64{"toc.dat": 10, "1.dat.gz": 5}
@@ -57,8 +57,8 @@ func TestTheCatalogueJudgesWhatTheListingShows(t *testing.T) {
 		"short":         {listingOf(t, good(), map[string]int64{"toc.dat": 10, "1.dat.gz": 4}), Bad, "dump/1.dat.gz has 4 bytes instead of 5"},
 		"other server":  {listingOf(t, other, whole), Bad, "system identifier 1"},
 		"empty":         {listingOf(t, empty, whole), Bad, "it is empty"},
-		"no manifest":   {"backup 0 20260101T020000Z\nfile 3 toc.dat\n", Bad, "it has no manifest.json"},
-		"not JSON":      {"backup 0 20260101T020000Z\nmanifest 3 manifest.json\n{,}\n", Bad, "manifest.json is not a manifest"},
+		"no manifest":   {"backup 0 20260101T020000Z\nfile 3 ./20260101T020000Z/dump/toc.dat\nend 0 -\n", Bad, "it has no manifest.json"},
+		"not JSON":      {"backup 0 20260101T020000Z\nmanifest 1 manifest.json\n{,}\nend 0 -\n", Bad, "manifest.json is not a manifest"},
 	} {
 		backups, err := parseListing(c.listing)
 		if err != nil || len(backups) != 1 {
@@ -75,12 +75,14 @@ func TestTheCatalogueJudgesWhatTheListingShows(t *testing.T) {
 }
 
 func TestAListingThatIsNoneIsAnError(t *testing.T) {
-	for _, out := range []string{"hello\n", "manifest 3 x\n{}", "backup 0 20260101T020000Z\nmanifest 900 manifest.json\n{}", "backup x\n"} {
-		if _, err := parseListing(out); err == nil {
+	whole := listingOf(t, good(), whole)
+	for _, out := range []string{"", "hello\n", "manifest 1 x\n{}\nend 0 -\n", "backup 0 20260101T020000Z\nmanifest 2 manifest.json\n{}\n", "backup x\n",
+		"\x1f\x8b", strings.TrimSuffix(whole, "end 0 -\n"), whole[:len(whole)-2]} {
+		if _, err := readListing(out); err == nil {
 			t.Errorf("%q: no error", out)
 		}
 	}
-	if backups, err := parseListing("backup 0 2026\n"); err != nil || len(backups) != 0 {
+	if backups, err := parseListing("backup 0 2026\nend 0 -\n"); err != nil || len(backups) != 0 {
 		t.Errorf("a folder that is no backup: %v, %v", backups, err)
 	}
 }

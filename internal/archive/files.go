@@ -185,20 +185,6 @@ func (a *Archive) Accept(ctx context.Context, b *Backup, word Acceptance) error 
 	return nil
 }
 
-// Writable fails with run.Unreachable where the backup's records cannot be written, before anything depends on it.
-func (a *Archive) Writable(ctx context.Context, b *Backup) error {
-	dir := a.Path(b.ID)
-	if b.Kind != Ours {
-		dir = a.Path()
-	}
-	_, err := a.Host.Output(ctx, host.Cmd{Script: `[ -w "$1" ] && [ -x "$1" ]`, Args: []string{dir}})
-	if err != nil {
-		return run.Fail(run.Unreachable, fmt.Sprintf("let %s write to it on %s", a.Database.Backups.Host.User, a.Host.Name()),
-			"%s on %s is not writable, so the rehearsal could not be recorded", dir, a.Host.Name())
-	}
-	return nil
-}
-
 // Draft is a backup that is being written: PATH/.partial-ID.
 type Draft struct {
 	archive *Archive

@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,13 +31,24 @@ type Drill struct {
 	Archive *archive.Archive // after Connect
 	Staging *postgres.Server
 	Backup  *archive.Backup // after Choose
-	Lock    *postgres.Lock  // after TakeLock
+	Lock    *postgres.Lock  // after Inspect
 	Exists  bool            // after Inspect: the staging database is there already
 	Events  []postgres.Event
 
 	catalogue []archive.Backup
 	server    postgres.Identity
+	tools     []tool // in the order of clients
+	quiet     bool   // the server's log would keep no row
 	recorded  bool
+
+	listed   *task // reads the catalogue
+	contents *task // reads toc and toc.dat, its bytes
+	locked   *task // takes the lock and reads the server's identity
+	looked   *task // reads what else Inspect judges in the lock's session
+	answered *task // asks for the versions of the tools
+
+	toc     *archive.TOC
+	tocText []byte
 }
 
 // Read reads and checks what lies on this machine.
@@ -54,16 +66,44 @@ func (d *Drill) Read() (err error) {
 	return err
 }
 
-// Connect dials both hosts at once.
+// Connect dials both hosts at once, and begins what the steps to come will ask of them: the catalogue, and a look at
+// staging that takes the lock. Nothing is changed.
 func (d *Drill) Connect(ctx context.Context, _ *run.Step) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.ConnectStaging(ctx) })
-	g.Go(func() error { return d.ConnectBackup(ctx) })
-	return g.Wait()
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.dialStaging(both) })
+	g.Go(func() error { return d.dialBackup(both) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	d.look(ctx)
+	d.list(ctx)
+	return nil
 }
 
-// ConnectStaging dials the host of staging until the target ends.
+// ConnectEach is Connect for who wants to know of both hosts what keeps us out.
+func (d *Drill) ConnectEach(ctx context.Context) (staging, backup error) {
+	var g sync.WaitGroup
+	g.Go(func() { staging = d.ConnectStaging(ctx) })
+	g.Go(func() {
+		if backup = d.dialBackup(ctx); backup == nil {
+			d.list(ctx)
+		}
+	})
+	g.Wait()
+	return staging, backup
+}
+
+// ConnectStaging is Connect without the backup host.
 func (d *Drill) ConnectStaging(ctx context.Context) error {
+	if err := d.dialStaging(ctx); err != nil {
+		return err
+	}
+	d.look(ctx)
+	return nil
+}
+
+// dialStaging dials the host of staging until the target ends.
+func (d *Drill) dialStaging(ctx context.Context) error {
 	h, err := host.DialFor(ctx, d.Target, d.DB.Staging.Host)
 	if err != nil {
 		return err
@@ -72,14 +112,22 @@ func (d *Drill) ConnectStaging(ctx context.Context) error {
 	return nil
 }
 
-// ConnectBackup dials the host of the backups until the target ends.
-func (d *Drill) ConnectBackup(ctx context.Context) error {
+// dialBackup dials the host of the backups until the target ends.
+func (d *Drill) dialBackup(ctx context.Context) error {
 	h, err := host.DialFor(ctx, d.Target, d.DB.Backups.Host)
 	if err != nil {
 		return err
 	}
 	d.Archive = &archive.Archive{Host: h, Database: d.DB}
 	return nil
+}
+
+// list begins to read the catalogue.
+func (d *Drill) list(ctx context.Context) {
+	d.listed = d.begin(ctx, "reading the catalogue", func(ctx context.Context) (err error) {
+		d.catalogue, err = d.Archive.List(ctx)
+		return err
+	})
 }
 
 // idOf is the ID that a flag asks for, "" without the flag; an empty flag is run.Usage.
@@ -95,7 +143,10 @@ func idOf(flag *string) (id string, err error) {
 
 // Choose picks a backup that is fit to be restored: the newest, or the one that is asked for.
 func (d *Drill) Choose(ctx context.Context, asked *string, step *run.Step) error {
-	id, err := d.list(ctx, asked)
+	id, err := idOf(asked)
+	if err == nil {
+		err = d.listed.wait()
+	}
 	if err != nil {
 		return err
 	}
@@ -118,7 +169,10 @@ func (d *Drill) Choose(ctx context.Context, asked *string, step *run.Step) error
 // ChooseAny picks a backup to be judged: the newest, or the one that is asked for, whatever is known of it but that it
 // is not whole.
 func (d *Drill) ChooseAny(ctx context.Context, asked *string, step *run.Step) error {
-	id, err := d.list(ctx, asked)
+	id, err := idOf(asked)
+	if err == nil {
+		err = d.listed.wait()
+	}
 	if err != nil {
 		return err
 	}
@@ -134,20 +188,16 @@ func (d *Drill) ChooseAny(ctx context.Context, asked *string, step *run.Step) er
 	return d.take(ctx, b, step)
 }
 
-func (d *Drill) list(ctx context.Context, asked *string) (id string, err error) {
-	if id, err = idOf(asked); err != nil {
-		return "", err
-	}
-	d.catalogue, err = d.Archive.List(ctx)
-	return id, err
-}
-
-// take makes sure that the rehearsal of b can be recorded.
+// take makes sure that the rehearsal of b can be recorded, and begins to read its table of contents.
 func (d *Drill) take(ctx context.Context, b *archive.Backup, step *run.Step) error {
-	if err := d.Archive.Writable(ctx, b); err != nil {
+	if err := d.Archive.Recordable(b); err != nil {
 		return err
 	}
 	d.Backup = b
+	d.contents = d.begin(ctx, "reading toc.dat", func(ctx context.Context) (err error) {
+		d.toc, d.tocText, err = d.Archive.TOC(ctx, b)
+		return err
+	})
 	d.Target.Set("backup", b.ID)
 	d.Target.Set("backup_time", b.Manifest.CreatedAt)
 	what := "rows unknown: made by " + string(b.Kind)
@@ -163,6 +213,10 @@ func (d *Drill) take(ctx context.Context, b *archive.Backup, step *run.Step) err
 
 // Restore makes the restore of the chosen backup into database.
 func (d *Drill) Restore(database string) *restore.Restore {
-	return &restore.Restore{Target: d.Target, Archive: d.Archive, Backup: d.Backup, Staging: d.Staging, Session: d.Lock.Conn,
-		Database: database, Rules: d.Rules, Key: d.Key}
+	contents := func() (*archive.TOC, []byte, error) {
+		err := d.contents.wait()
+		return d.toc, d.tocText, err
+	}
+	return &restore.Restore{Target: d.Target, Archive: d.Archive, Backup: d.Backup, Contents: contents, Staging: d.Staging,
+		Session: d.Lock.Conn, Database: database, Rules: d.Rules, Key: d.Key}
 }

@@ -1,24 +1,21 @@
 package drill
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"sync"
 
 	"rehearsal/internal/archive"
 	"rehearsal/internal/postgres"
 	"rehearsal/internal/run"
 )
 
-// CheckStaging takes the lock and refuses a target that cannot be restored to, before anything changes.
+// CheckStaging makes sure of the lock and refuses a target that cannot be restored to, before anything changes.
 func (d *Drill) CheckStaging(ctx context.Context, step *run.Step) error {
-	if err := d.TakeLock(ctx); err != nil {
+	if err := d.Inspect(step); err != nil {
 		return err
 	}
-	if err := d.Inspect(ctx, step); err != nil {
-		return err
-	}
-	if err := d.Quiet(ctx); err != nil {
+	if err := d.Quiet(); err != nil {
 		return err
 	}
 	for _, left := range []string{postgres.Incoming(d.DB.Staging.Name), postgres.Scratch(d.DB.Staging.Name)} { // by runs that were killed
@@ -30,21 +27,56 @@ func (d *Drill) CheckStaging(ctx context.Context, step *run.Step) error {
 }
 
 // Quiet refuses a server whose log would keep a raw row: an error in COPY comes with the row in its CONTEXT, and what a
-// mask could not take is such an error.
-func (d *Drill) Quiet(ctx context.Context) error {
-	if postgres.LogsNoRows(ctx, d.Lock.Conn) {
+// mask could not take is such an error. It comes after Inspect.
+func (d *Drill) Quiet() error {
+	if d.quiet {
 		return nil
 	}
 	return run.Fail(run.Unclean, fmt.Sprintf("as superuser: ALTER ROLE %s SET log_min_messages = 'panic'", postgres.Ident(d.DB.Staging.User)),
 		"a load that fails would write a row of production into PostgreSQL's log on %s", d.Staging.Host.Name())
 }
 
-// TakeLock also proves that PostgreSQL is up on staging and lets us in.
-func (d *Drill) TakeLock(ctx context.Context) (err error) {
-	if d.Lock, err = d.Staging.Lock(ctx, d.DB.Staging.Name, d.Name); err != nil {
+// look begins to look at staging. It takes the lock first, which also proves that PostgreSQL is up there and lets us in;
+// whether what it sees will do, Inspect says.
+func (d *Drill) look(ctx context.Context) {
+	d.Target.Cleanup("release the lock on "+d.Staging.Host.Name(), func(ctx context.Context) error {
+		if d.Lock == nil {
+			return nil
+		}
+		return d.Lock.Release(ctx)
+	})
+	d.locked = d.begin(ctx, "taking the lock", func(ctx context.Context) (err error) {
+		if d.Lock, err = d.Staging.Lock(ctx, d.DB.Staging.Name, d.Name); err != nil {
+			return err
+		}
+		if longest := Discarded(d.DB.Staging.Name); len(longest) > maxName {
+			return run.Fail(run.Usage, "rename the database", "the name of database %q is too long: PostgreSQL would cut %q", d.DB.Staging.Name, longest)
+		}
+		d.server, err = postgres.Identify(ctx, d.Lock.Conn)
+		return err
+	})
+	d.looked = d.begin(ctx, "looking at staging", func(ctx context.Context) error {
+		if err := d.locked.wait(); err != nil {
+			return err
+		}
+		return d.lookAtDatabases(ctx)
+	})
+	d.answered = d.begin(ctx, "asking for versions", d.askTools)
+}
+
+// lookAtDatabases is what of the look at staging needs the lock.
+func (d *Drill) lookAtDatabases(ctx context.Context) (err error) {
+	conn, name := d.Lock.Conn, d.DB.Staging.Name
+	if err := d.Staging.Replaceable(ctx, conn, d.DB.Staging); err != nil {
 		return err
 	}
-	d.Target.Cleanup("release the lock on "+d.Staging.Host.Name(), d.Lock.Release)
+	if err := d.Staging.Ours(ctx, conn, postgres.Incoming(name), postgres.Previous(name), postgres.Scratch(name), Discarded(name)); err != nil {
+		return err
+	}
+	if d.Exists, err = postgres.Exists(ctx, conn, name); err != nil {
+		return fmt.Errorf("looking for database %q: %w", name, err)
+	}
+	d.quiet = postgres.LogsNoRows(ctx, conn)
 	return nil
 }
 
@@ -54,15 +86,23 @@ const maxName = 63
 // Discarded is the name that NAME_previous has between a swap and its end.
 func Discarded(name string) string { return name + "_discarded" }
 
-// Inspect refuses a target that is production, or that cannot be replaced. It needs the lock.
-func (d *Drill) Inspect(ctx context.Context, step *run.Step) (err error) {
-	conn := d.Lock.Conn
-	if longest := Discarded(d.DB.Staging.Name); len(longest) > maxName {
-		return run.Fail(run.Usage, "rename the database", "the name of database %q is too long: PostgreSQL would cut %q", d.DB.Staging.Name, longest)
-	}
-	if d.server, err = postgres.Identify(ctx, conn); err != nil {
+// Inspect refuses a target that is production, or that cannot be replaced. After it the lock is ours.
+func (d *Drill) Inspect(step *run.Step) error {
+	if err := d.locked.wait(); err != nil {
 		return err
 	}
+	if err := d.notProduction(); err != nil {
+		return err
+	}
+	if err := d.looked.wait(); err != nil {
+		return err
+	}
+	step.Detail("PostgreSQL %s", d.server.ServerVersion)
+	return d.fits()
+}
+
+// notProduction refuses a server that is production's, as far as inventory and backup know that one.
+func (d *Drill) notProduction() error {
 	if expected := d.DB.Production.SystemIdentifier; expected != "" && d.server.SystemIdentifier == expected {
 		return d.isProduction("the inventory's production")
 	}
@@ -74,35 +114,42 @@ func (d *Drill) Inspect(ctx context.Context, step *run.Step) (err error) {
 			"nothing tells whether the server on %s is production: neither the inventory nor backup %s says which server production is",
 			d.Staging.Host.Name(), d.Backup.ID)
 	}
-	if err := d.Staging.Replaceable(ctx, conn, d.DB.Staging); err != nil {
-		return err
-	}
-	name := d.DB.Staging.Name
-	if err := d.Staging.Ours(ctx, conn, postgres.Incoming(name), postgres.Previous(name), postgres.Scratch(name), Discarded(name)); err != nil {
-		return err
-	}
-	if d.Exists, err = postgres.Exists(ctx, conn, d.DB.Staging.Name); err != nil {
-		return fmt.Errorf("looking for database %q: %w", d.DB.Staging.Name, err)
-	}
-	step.Detail("PostgreSQL %s", d.server.ServerVersion)
-	return d.tools(ctx)
+	return nil
 }
 
-// tools makes sure that PostgreSQL's programs are where the inventory says and can load the backup.
-func (d *Drill) tools(ctx context.Context) error {
-	versions := postgres.Versions{Target: d.server.Major}
-	for _, tool := range []string{"pg_restore", "psql", "pg_dump"} {
-		_, major, err := d.Staging.Version(ctx, tool)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+// clients are PostgreSQL's programs that a drill runs on staging's host.
+var clients = []string{"pg_restore", "psql", "pg_dump"}
+
+// tool is what one of clients says of itself.
+type tool struct {
+	major int
+	err   error
+}
+
+// askTools asks all clients at once for their versions. What keeps one from answering is fits' business.
+func (d *Drill) askTools(ctx context.Context) error {
+	d.tools = make([]tool, len(clients))
+	var g sync.WaitGroup
+	for i, client := range clients {
+		g.Go(func() { _, d.tools[i].major, d.tools[i].err = d.Staging.Version(ctx, client) })
+	}
+	g.Wait()
+	return context.Cause(ctx)
+}
+
+// fits makes sure that PostgreSQL's programs are where the inventory says and can load the backup.
+func (d *Drill) fits() error {
+	if err := d.answered.wait(); err != nil {
+		return err
+	}
+	versions := postgres.Versions{Target: d.server.Major, Restore: d.tools[0].major}
+	for i, t := range d.tools {
+		if t.err != nil {
+			return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no %s on %s: %w", clients[i], d.Staging.Host.Name(), t.err)
 		}
-		if err != nil {
-			return run.Fail(run.Unreachable, "install PostgreSQL's client there, or name its folder in postgres_bin", "no %s on %s: %w", tool, d.Staging.Host.Name(), err)
-		}
-		versions.Restore = cmp.Or(versions.Restore, major) // of the first
-		if tool == "pg_dump" && major < d.server.Major {   // it reads the schema back, and refuses servers newer than itself
+		if clients[i] == "pg_dump" && t.major < d.server.Major { // it reads the schema back, and refuses servers newer than itself
 			return run.Fail(run.Unreachable, fmt.Sprintf("install the client of PostgreSQL %d there, or name its folder in postgres_bin", d.server.Major),
-				"pg_dump on %s is of PostgreSQL %d, the server of %d", d.Staging.Host.Name(), major, d.server.Major)
+				"pg_dump on %s is of PostgreSQL %d, the server of %d", d.Staging.Host.Name(), t.major, d.server.Major)
 		}
 	}
 	if d.Backup == nil {

@@ -1,8 +1,12 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"rehearsal/internal/postgres"
@@ -15,46 +19,63 @@ const EventsShown = 10
 // TryQueries runs the events and the checks on the rehearsed schema without rows: an error in them is said before the
 // load, not hours later.
 func (d *Drill) TryQueries(ctx context.Context, database string) error {
-	if _, err := QueryEvents(ctx, d.Staging, database, d.Files.Events, 1); err != nil {
-		return err
-	}
-	conn, err := d.Staging.Connect(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	for _, c := range d.Files.Checks {
-		if _, err := c.CountRows(ctx, conn, d.DB.Staging.Owner, 1); err != nil {
-			return run.Fail(run.Incomplete, "mend the query", "%w", err)
-		}
-	}
-	return nil
+	var events, checks error
+	var g sync.WaitGroup
+	g.Go(func() { _, events = QueryEvents(ctx, d.Staging, database, d.Files.Events, 1) })
+	g.Go(func() {
+		_, checks = d.count(ctx, database, 1, func(int) {})
+	})
+	g.Wait()
+	return cmp.Or(events, checks)
 }
 
 // Check runs every business check; all that fail are named.
 func (d *Drill) Check(ctx context.Context, database string, step *run.Step) error {
-	conn, err := d.Staging.Connect(ctx, database)
+	rows, err := d.count(ctx, database, violationLimit, func(done int) { step.Count(done, len(d.Files.Checks), "checks") })
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	var failed error
+	var failed []string
 	for i, c := range d.Files.Checks {
-		step.Count(i+1, len(d.Files.Checks), "checks")
-		n, err := c.CountRows(ctx, conn, d.DB.Staging.Owner, violationLimit)
-		switch {
-		case err != nil:
-			return run.Fail(run.Incomplete, "mend the query", "%w", err)
-		case n > 0 && failed == nil:
-			failed = fmt.Errorf("%s: %s rows break the rule %q", c.File, atLeast(n), c.Name)
-		case n > 0:
-			failed = fmt.Errorf("%w\n%s: %s rows break the rule %q", failed, c.File, atLeast(n), c.Name)
+		if rows[i] > 0 {
+			failed = append(failed, fmt.Sprintf("%s: %s rows break the rule %q", c.File, atLeast(rows[i]), c.Name))
 		}
 	}
 	if failed != nil {
-		return run.Fail(run.Unfit, "run the query on production: either its rows are wrong, or the backup's are", "backup %s: %w", d.Backup.ID, failed)
+		return run.Fail(run.Unfit, "run the query on production: either its rows are wrong, or the backup's are", "backup %s: %s", d.Backup.ID, strings.Join(failed, "\n"))
 	}
 	return nil
+}
+
+// checkSessions is how many checks run at once, each in a session of its own.
+const checkSessions = 4
+
+// count runs all checks and returns how many rows each has, up to limit. The error is that of the first in the order of
+// their names, whichever ends first.
+func (d *Drill) count(ctx context.Context, database string, limit int, progress func(done int)) ([]int, error) {
+	checks := d.Files.Checks
+	rows, errs := make([]int, len(checks)), make([]error, len(checks))
+	var next, done atomic.Int64
+	var g sync.WaitGroup
+	for range min(checkSessions, len(checks)) {
+		g.Go(func() {
+			conn, failed := d.Staging.Connect(ctx, database)
+			if failed == nil {
+				defer conn.Close(context.WithoutCancel(ctx))
+			}
+			for i := next.Add(1) - 1; i < int64(len(checks)); i = next.Add(1) - 1 {
+				if errs[i] = failed; failed != nil {
+					continue
+				}
+				if rows[i], errs[i] = checks[i].CountRows(ctx, conn, d.DB.Staging.Owner, limit); errs[i] != nil {
+					errs[i] = run.Fail(run.Incomplete, "mend the query", "%w", errs[i])
+				}
+				progress(int(done.Add(1)))
+			}
+		})
+	}
+	g.Wait()
+	return rows, cmp.Or(errs...)
 }
 
 // violationLimit is how many violating rows of a check are counted.

@@ -134,18 +134,22 @@ func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
 	tables, bytes := r.wanted()
 	s.Expect(bytes)
 	s.Count(0, len(tables), "tables")
-	var done atomic.Int64
+	var loaded atomic.Int64
+	all := len(tables)
+	done := func() { s.Count(int(loaded.Add(1)), all, "tables") }
+	small := slices.DeleteFunc(slices.Clone(tables), func(t stream) bool { return !isSmall(t) })
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(streams)
-	for _, t := range tables {
+	for _, t := range slices.DeleteFunc(tables, isSmall) {
 		g.Go(func() error {
-			if err := r.loadTable(ctx, t, s.Add); err != nil {
-				return err
+			err := r.loadTable(ctx, t, s.Add)
+			if err == nil {
+				done()
 			}
-			s.Count(int(done.Add(1)), len(tables), "tables")
-			return nil
+			return err
 		})
 	}
+	g.Go(func() error { return r.loadSmall(ctx, small, s.Add, done) })
 	return g.Wait()
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"rehearsal/internal/archive"
 	"rehearsal/internal/host"
@@ -22,6 +23,7 @@ type Restore struct {
 	Target   *run.Target
 	Archive  *archive.Archive
 	Backup   *archive.Backup
+	Contents func() (*archive.TOC, []byte, error) // Archive.TOC of Backup, which may have been asked for long ago
 	Staging  *postgres.Server
 	Session  *pgx.Conn // in the maintenance database
 	Database string    // the new database
@@ -76,16 +78,14 @@ func (r *Restore) unplanned() error {
 
 // Schema restores the backup's whole schema without rows and returns its tables, with indexes and keys.
 func (r *Restore) Schema(ctx context.Context) ([]postgres.Table, error) {
-	if err := r.readTOC(ctx); err != nil {
+	text, err := r.readTOC()
+	if err != nil {
 		return nil, err
 	}
-	if err := r.create(ctx); err != nil {
+	if err := r.prepare(ctx, text); err != nil {
 		return nil, err
 	}
-	if err := r.schema(ctx, "--schema-only"); err != nil {
-		return nil, err
-	}
-	conn, err := r.Staging.Connect(ctx, r.Database)
+	conn, err := r.fill(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -97,30 +97,65 @@ func (r *Restore) Schema(ctx context.Context) ([]postgres.Table, error) {
 	return tables, r.compareManifest(tables)
 }
 
-// readTOC fetches the table of contents, which holds no rows, and lays it into a private folder on staging, where
-// pg_restore takes it for the whole archive as long as no rows are asked for.
-func (r *Restore) readTOC(ctx context.Context) (err error) {
-	var text []byte
-	if r.toc, text, err = r.Archive.TOC(ctx, r.Backup); err != nil {
-		return err
+// readTOC takes the table of contents, which holds no rows, and refuses one that cannot be restored from.
+func (r *Restore) readTOC() (text []byte, err error) {
+	if r.toc, text, err = r.Contents(); err != nil {
+		return nil, err
 	}
 	if err := r.allowLargeObjects(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := r.compareFiles(); err != nil {
-		return err
-	}
+	return text, r.compareFiles()
+}
+
+// prepare makes the new database and, at once, the folder that pg_restore reads.
+func (r *Restore) prepare(ctx context.Context, toc []byte) error {
 	r.dir = r.Staging.Host.State("restore", "db-"+url.PathEscape(r.Database))
+	remove := host.Cmd{Args: []string{"rm", "-rf", "--", r.dir}}
 	r.Target.Cleanup("remove "+r.dir+" on "+r.Staging.Host.Name(), func(ctx context.Context) error {
-		return r.Staging.Host.Run(ctx, host.Cmd{Args: []string{"rm", "-rf", "--", r.dir}})
+		return r.Staging.Host.Run(ctx, remove)
 	})
-	if err := r.Staging.Host.Run(ctx, host.Cmd{Args: []string{"rm", "-rf", "--", r.dir}}); err != nil {
-		return fmt.Errorf("removing what a run left on staging: %w", err)
+	// Dropped before the folder goes, unless it was swapped away by then.
+	r.Target.Cleanup("drop database "+r.Database+" on "+r.Staging.Host.Name(), r.drop)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := r.Staging.Host.Run(ctx, remove); err != nil {
+			return fmt.Errorf("removing what a run left on staging: %w", err)
+		}
+		return r.layOut(ctx, toc)
+	})
+	g.Go(func() error {
+		return r.Staging.Create(ctx, r.Session, r.Database, r.Staging.Spec.Owner, r.toc.DatabaseOptions())
+	})
+	return g.Wait()
+}
+
+// layOut lays the table of contents into a private folder on staging, where pg_restore takes it for the whole archive as
+// long as no rows are asked for, and the list of what is restored beside it.
+func (r *Restore) layOut(ctx context.Context, toc []byte) error {
+	list := r.leaveOut()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.Staging.Host.WriteFile(ctx, r.dir+"/toc.dat", toc) })
+	if r.list != "" {
+		g.Go(func() error { return r.Staging.Host.WriteFile(ctx, r.list, list) })
 	}
-	if err := r.leaveOut(ctx); err != nil {
+	return g.Wait()
+}
+
+// fill restores the schema into the new database and returns a session in it, opened meanwhile.
+func (r *Restore) fill(ctx context.Context) (*pgx.Conn, error) {
+	var conn *pgx.Conn
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.schema(both, "--schema-only") })
+	g.Go(func() (err error) {
+		conn, err = r.Staging.Connect(both, r.Database)
 		return err
+	})
+	err := g.Wait()
+	if err != nil && conn != nil {
+		conn.Close(context.WithoutCancel(ctx))
 	}
-	return r.Staging.Host.WriteFile(ctx, r.dir+"/toc.dat", text)
+	return conn, err
 }
 
 // allowLargeObjects refuses a backup with large objects, which nothing can mask, unless the rules drop them.
@@ -153,8 +188,8 @@ func (r *Restore) schemaOnly() string {
 var administrators = []string{"amcheck", "pageinspect", "pg_buffercache", "pg_freespacemap", "pg_stat_statements", "pg_visibility",
 	"pg_walinspect", "pgrowlocks", "pgstattuple"}
 
-// leaveOut writes the list of what is restored, where something is left out: administrators' extensions, large objects.
-func (r *Restore) leaveOut(ctx context.Context) error {
+// leaveOut makes the list of what is restored, where something is left out: administrators' extensions, large objects.
+func (r *Restore) leaveOut() (list []byte) {
 	var left []string
 	entries := slices.DeleteFunc(slices.Clone(r.toc.Entries), func(e archive.Entry) bool {
 		if e.LargeObject() {
@@ -175,7 +210,7 @@ func (r *Restore) leaveOut(ctx context.Context) error {
 		r.without = ", without " + strings.Join(left, ", ")
 	}
 	r.list = r.dir + "/objects.list"
-	return r.Staging.Host.WriteFile(ctx, r.list, []byte(archive.List(entries)))
+	return []byte(archive.List(entries))
 }
 
 // compareFiles checks that the data of every table in the dump is a file that the manifest swears to.
@@ -228,15 +263,6 @@ func (r *Restore) compareManifest(tables []postgres.Table) error {
 func (r *Restore) unfit(format string, args ...any) error {
 	return run.Fail(run.Unfit, "make a new backup: mage backup:create; or take an older one with -backup=ID",
 		"backup %s is damaged: %w", r.Backup.ID, fmt.Errorf(format, args...))
-}
-
-// create makes the new database, empty, whatever a run left of it; it is dropped at the end unless it was
-// swapped away by then.
-func (r *Restore) create(ctx context.Context) error {
-	r.Target.Cleanup("drop database "+r.Database+" on "+r.Staging.Host.Name(), func(ctx context.Context) error {
-		return r.drop(ctx)
-	})
-	return r.Staging.Create(ctx, r.Session, r.Database, r.Staging.Spec.Owner, r.toc.DatabaseOptions())
 }
 
 // drop works in a session of its own: the run's may have ended with what ended the run.

@@ -98,7 +98,16 @@ func comparable(c postgres.Column) bool {
 type way func(to io.Writer) (w io.Writer, end func() error)
 
 // straight is the way on which nobody looks.
-func straight(to io.Writer) (io.Writer, func() error) { return to, func() error { return nil } }
+var straight way = func(to io.Writer) (io.Writer, func() error) { return to, func() error { return nil } }
+
+// then is w and behind it read, which makes something else of what comes out of w.
+func (w way) then(read func(to io.Writer, from io.Reader) error) way {
+	return func(to io.Writer) (io.Writer, func() error) {
+		between, endRead := into(func(from io.Reader) error { return read(to, from) })
+		from, end := w(between)
+		return from, func() error { return errors.Join(end(), endRead()) }
+	}
+}
 
 // beside is the way on which read reads along, and never slows or breaks the stream but by the time that takes.
 func beside(read func(packed io.Reader) error) way {
@@ -149,7 +158,10 @@ func (r *Restore) tableWay(s stream) (through way, masked bool, err error) {
 			if err != nil {
 				return err
 			}
-			return errors.Join(unpack(io.MultiWriter(sampler, masker), packed), masker.Close())
+			if err := unpack(io.MultiWriter(sampler, masker), packed); err != nil {
+				return err
+			}
+			return masker.Close()
 		})
 	}, true, nil
 }

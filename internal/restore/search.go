@@ -2,9 +2,11 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -55,20 +57,29 @@ func (r *Restore) search(ctx context.Context, s *run.Step, allowed []string) (fo
 		return found, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(searches)
 	g.Go(func() error { return r.searchSchema(ctx, scanner, s.Add) })
-	for _, t := range tables {
+	var taken, compared atomic.Int64
+	for range min(searches, len(tables)) {
 		g.Go(func() error {
-			same, err := r.searchTable(ctx, scanner, t, s.Add)
-			if same {
-				r.samples.mu.Lock()
-				found.Compared++
-				r.samples.mu.Unlock()
+			conn, err := r.readAsDumped(ctx)
+			if err != nil {
+				return err
 			}
-			return err
+			defer conn.Close(context.WithoutCancel(ctx))
+			for i := taken.Add(1); i <= int64(len(tables)); i = taken.Add(1) {
+				same, err := r.searchTable(ctx, conn, scanner, tables[i-1], s.Add)
+				if err != nil {
+					return err
+				}
+				if same {
+					compared.Add(1)
+				}
+			}
+			return nil
 		})
 	}
 	err = g.Wait()
+	found.Compared = int(compared.Load())
 	found.Bytes = s.Bytes()
 	if err != nil {
 		return found, err
@@ -121,21 +132,13 @@ func (r *Restore) searched(ctx context.Context) ([]mask.Table, error) {
 
 // searchTable searches the rows of one table or materialized view; same says that the columns that are kept are as they
 // streamed in.
-func (r *Restore) searchTable(ctx context.Context, scanner *canary.Scanner, t mask.Table, progress func(int64)) (same bool, err error) {
+func (r *Restore) searchTable(ctx context.Context, conn *pgx.Conn, scanner *canary.Scanner, t mask.Table, progress func(int64)) (same bool, err error) {
 	var names []string
 	for _, c := range t.Columns {
 		names = append(names, c.Name)
 	}
 	columns, err := watched(t, names)
 	if err != nil || len(names) == 0 {
-		return false, err
-	}
-	conn, err := r.Staging.Connect(ctx, r.Database)
-	if err != nil {
-		return false, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := r.readAsDumped(ctx, conn); err != nil {
 		return false, err
 	}
 	stream := scanner.Table(t.Qualified(), columns)
@@ -166,14 +169,18 @@ func (r *Restore) searchTable(ctx context.Context, scanner *canary.Scanner, t ma
 	return true, nil
 }
 
-// readAsDumped prepares a session to write values as the dump did.
-func (r *Restore) readAsDumped(ctx context.Context, conn *pgx.Conn) error {
+// readAsDumped opens a session that writes values as the dump did.
+func (r *Restore) readAsDumped(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := r.Staging.Connect(ctx, r.Database)
+	if err != nil {
+		return nil, err
+	}
 	settings := append([]string{"SET ROLE " + postgres.Ident(r.Staging.Spec.Owner), "SET row_security = off", "SET DateStyle = ISO",
 		"SET IntervalStyle = postgres", "SET extra_float_digits = 3"}, r.toc.Session()...)
 	if _, err := conn.Exec(ctx, strings.Join(trimmed(settings), ";\n")); err != nil {
-		return fmt.Errorf("preparing to read %s: %w", r.Database, err)
+		return nil, errors.Join(fmt.Errorf("preparing to read %s: %w", r.Database, err), conn.Close(context.WithoutCancel(ctx)))
 	}
-	return nil
+	return conn, nil
 }
 
 // trimmed takes the semicolons away.

@@ -1,6 +1,7 @@
 package staging
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,7 @@ func Plan(ctx context.Context, t *run.Target, db *inventory.Database, accounts [
 	s := newStage(t, db, accounts, "staging:plan")
 	p := &plan{stage: s}
 	p.try(ctx, "read "+db.SQL, func(context.Context, *run.Step) error { return s.read() })
-	p.try(ctx, "connect to staging", func(ctx context.Context, _ *run.Step) error { return s.ConnectStaging(ctx) })
-	p.try(ctx, "connect to the backup host", func(ctx context.Context, _ *run.Step) error { return s.ConnectBackup(ctx) })
+	p.connect(ctx)
 	if s.Archive != nil {
 		p.try(ctx, "choose the backup", func(ctx context.Context, step *run.Step) error { return s.Choose(ctx, o.Backup, step) })
 	}
@@ -56,6 +56,17 @@ func (p *plan) try(ctx context.Context, name string, do func(context.Context, *r
 	p.keep(p.Target.Step(ctx, name, do))
 }
 
+// connect keeps the refusals of both hosts.
+func (p *plan) connect(ctx context.Context) {
+	var staging, backup error
+	_ = p.Target.Step(ctx, "connect", func(ctx context.Context, _ *run.Step) error {
+		staging, backup = p.ConnectEach(ctx)
+		return cmp.Or(staging, backup)
+	})
+	p.keep(staging)
+	p.keep(backup)
+}
+
 func (p *plan) keep(err error) {
 	if err != nil {
 		p.refusals = append(p.refusals, refusal{Message: err.Error(), Hint: run.HintOf(err), ExitCode: run.CodeOf(err), err: err})
@@ -63,13 +74,10 @@ func (p *plan) keep(err error) {
 }
 
 func (p *plan) checkStaging(ctx context.Context, step *run.Step) error {
-	if err := p.TakeLock(ctx); err != nil {
+	if err := p.Inspect(step); err != nil {
 		return err
 	}
-	if err := p.Inspect(ctx, step); err != nil {
-		return err
-	}
-	if err := p.Quiet(ctx); err != nil {
+	if err := p.Quiet(); err != nil {
 		return err
 	}
 	if p.Backup != nil {

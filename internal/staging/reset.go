@@ -3,6 +3,9 @@ package staging
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
 	"rehearsal/internal/drill"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/postgres"
@@ -103,14 +106,7 @@ func (s *stage) neutralize(ctx context.Context, database string) error {
 // swap gives the new database the name of the one in use, and that one the name of the previous one.
 func (s *stage) swap(ctx context.Context, incoming string, step *run.Step) error {
 	conn, name := s.Lock.Conn, s.DB.Staging.Name
-	notes, err := s.Staging.Carry(ctx, conn, name, incoming)
-	for _, note := range notes {
-		s.Target.Warn("%s", note)
-	}
-	if err != nil {
-		return err
-	}
-	ender, err := s.Staging.ConnectMaintenance(ctx)
+	ender, err := s.carry(ctx, name, incoming)
 	if err != nil {
 		return err
 	}
@@ -138,6 +134,28 @@ func (s *stage) swap(ctx context.Context, incoming string, step *run.Step) error
 		s.Target.Warn("%v; the next reset drops it", err)
 	}
 	return nil
+}
+
+// carry gives the new database what belongs to the name, and returns a session to swap with, opened meanwhile.
+func (s *stage) carry(ctx context.Context, name, incoming string) (*pgx.Conn, error) {
+	var ender *pgx.Conn
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		notes, err := s.Staging.Carry(both, s.Lock.Conn, name, incoming)
+		for _, note := range notes {
+			s.Target.Warn("%s", note)
+		}
+		return err
+	})
+	g.Go(func() (err error) {
+		ender, err = s.Staging.ConnectMaintenance(both)
+		return err
+	})
+	err := g.Wait()
+	if err != nil && ender != nil {
+		ender.Close(context.WithoutCancel(ctx))
+	}
+	return ender, err
 }
 
 // show prints what a person looks for after a reset.

@@ -17,12 +17,7 @@ func Rollback(ctx context.Context, t *run.Target, db *inventory.Database) error 
 	if err != nil {
 		return err
 	}
-	err = t.Step(ctx, "check staging", func(ctx context.Context, step *run.Step) error {
-		if err := s.TakeLock(ctx); err != nil {
-			return err
-		}
-		return s.Inspect(ctx, step)
-	})
+	err = t.Step(ctx, "check staging", func(_ context.Context, step *run.Step) error { return s.Inspect(step) })
 	if err != nil {
 		return err
 	}
