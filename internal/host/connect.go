@@ -39,6 +39,9 @@ type conn struct {
 	line     *line
 	sessions int // guarded by Host.mu
 
+	spare chan *ssh.Session // one that was opened ahead
+	full  atomic.Bool       // a session was refused
+
 	gone  chan struct{}         // closed when the connection has ended
 	ended atomic.Pointer[error] // why; set before gone is closed
 }
@@ -132,7 +135,7 @@ func (h *Host) handshake(ctx context.Context, greeted func()) (*conn, error) {
 	})
 	switch {
 	case err == nil && stop():
-		c := &conn{Client: &goph.Client{Client: ssh.NewClient(sshConn, channels, requests)}, line: l, gone: make(chan struct{})}
+		c := &conn{Client: &goph.Client{Client: ssh.NewClient(sshConn, channels, requests)}, line: l, spare: make(chan *ssh.Session, 1), gone: make(chan struct{})}
 		h.attend(c)
 		return c, nil
 	case err == nil: // it came too late

@@ -62,8 +62,31 @@ func (h *Host) session(ctx context.Context) (*ssh.Session, *conn, error) {
 	}
 }
 
-// open is NewSession with a context. A session that comes too late is closed.
+// openAhead opens a session for whoever comes next, which saves a round trip. Not where the server had to refuse one: it
+// may have room for one session alone.
+func (c *conn) openAhead() {
+	s, err := c.NewSession()
+	if err != nil {
+		c.full.Store(true)
+		return
+	}
+	select {
+	case c.spare <- s:
+	default:
+		s.Close()
+	}
+}
+
+// open is NewSession with a context, or the session that was opened ahead. One that comes too late is closed.
 func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
+	select {
+	case s := <-c.spare:
+		if !c.full.Load() {
+			go c.openAhead()
+		}
+		return s, nil
+	default:
+	}
 	type result struct {
 		s   *ssh.Session
 		err error
@@ -199,6 +222,7 @@ func (h *Host) adopt(c *conn) {
 		return
 	}
 	h.conns = append(h.conns, c)
+	go c.openAhead()
 	h.tasks.Go(func() {
 		<-c.gone
 		h.mu.Lock()
