@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"rehearsal/internal/inventory"
 	"rehearsal/internal/lab"
 	"rehearsal/internal/run"
 )
@@ -31,16 +35,20 @@ type arena struct {
 	dir    string // ours, within the lab's
 	binary string
 	dump   string // the folder that pg_dump made
+	bytes  int64  // in it
+	config string // with which OpenSSH knows the lab's hosts
+
+	distance time.Duration // round trip to the backup host where it is far away
 }
 
-// bytesPerRow is about what a row costs on disk at the worst: on production, in the dump and its spool, twice on
+// bytesPerRow is about what a row costs on disk at the worst: on production, in the dump, its spool and copies, twice on
 // staging while it is masked by UPDATE, and in both WALs.
 const bytesPerRow = 1500
 
 // build makes the arena; it is gone when the target ends.
 func build(ctx context.Context, t *run.Target, o Options) (*arena, error) {
 	o.Dir = filepath.Join(o.Dir, "bench")
-	a := &arena{dir: filepath.Join(o.Dir, "bench"), binary: o.Binary}
+	a := &arena{dir: filepath.Join(o.Dir, "bench"), binary: o.Binary, distance: o.Distance}
 	return a, t.Steps(ctx,
 		run.Named("lab", func(ctx context.Context, s *run.Step) error { return a.up(ctx, t, s, o) }),
 		run.Named("seed", func(ctx context.Context, s *run.Step) error { return a.seed(ctx, s, o.Rows) }),
@@ -97,10 +105,21 @@ func (a *arena) writeInventory(ctx context.Context) error {
 		return err
 	}
 	own := fmt.Sprintf(databases, production.Socket, production.Port, system, production.Data, backups, staging.Socket, staging.Port, staging.Data)
-	return errors.Join(os.WriteFile(a.inventory(), []byte(hosts+own), 0o600), os.Mkdir(backups, 0o700))
+	if err := errors.Join(os.WriteFile(a.inventory(), []byte(hosts+own), 0o600), os.Mkdir(backups, 0o700)); err != nil {
+		return err
+	}
+	written, err := inventory.Load(a.inventory())
+	if err != nil {
+		return err
+	}
+	a.config, err = writeSSH(a.dir, slices.Collect(maps.Values(written.Hosts))...)
+	return err
 }
 
 func (a *arena) inventory() string { return filepath.Join(a.dir, "hosts.yaml") }
+
+// update is the script that masks by UPDATE.
+func (a *arena) update() string { return filepath.Join(a.dir, "sql", "update.sql") }
 
 func (a *arena) seed(ctx context.Context, s *run.Step, rows int) error {
 	script, err := files.ReadFile("sql/seed.sql")
@@ -126,16 +145,15 @@ func (a *arena) backUp(ctx context.Context, s *run.Step) error {
 		return err
 	}
 	a.dump = a.lab.Path("backup", database, result.Backup, "dump")
-	var size int64
 	entries, err := os.ReadDir(a.dump)
 	for _, e := range entries {
 		info, statErr := e.Info()
 		if statErr != nil {
 			return statErr
 		}
-		size += info.Size()
+		a.bytes += info.Size()
 	}
-	s.Detail("a dump of %s", run.Bytes(size))
+	s.Detail("a dump of %s", run.Bytes(a.bytes))
 	return err
 }
 

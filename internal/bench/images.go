@@ -212,7 +212,7 @@ func touch(image string) (undo func() error, err error) {
 
 // measure runs do, and notes who used the processors meanwhile.
 func (s *site) measure(do func() (sample, error)) (sample, error) {
-	before, err := readProcessors(0, s.sshds)
+	before, err := readProcessors(0, pids(s.sshds))
 	if err != nil {
 		return sample{}, err
 	}
@@ -220,7 +220,7 @@ func (s *site) measure(do func() (sample, error)) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := readProcessors(0, s.sshds)
+	after, err := readProcessors(0, pids(s.sshds))
 	done.spend(before, after)
 	return done, err
 }

@@ -31,9 +31,6 @@ func compared(p *part, o Options) {
 		s := p.samples.figure(in(forest, tr.name, figure))
 		cells := append([]string{in(forest, tr.name), figure}, s.cells()...)
 		used := p.samples[in(forest, tr.name, figure)]
-		if len(s.Rounds) == 0 {
-			cells[2], cells[3] = "not measured", ""
-		}
 		if len(used) > 0 {
 			cpu := p.samples.each(in(forest, tr.name, figure), func(s sample) float64 { return (s.client + s.hosts).Seconds() })
 			others := p.samples.each(in(forest, tr.name, figure), func(s sample) float64 { return s.others.Seconds() })

@@ -21,16 +21,27 @@ type sample struct {
 	seconds map[string]float64 // by figure
 	steps   []step             // of a target of ours
 	found   string             // what a contender says of two trees
+	cuts    int                // of the line to the backup host
+	line    int64              // bytes that went over it
 	size    int64              // of the database that it made
 	wal     int64              // written on staging
 	rss     int64              // peak memory of the runner, 0 where a contender has none
 
 	// Who used the processors. On a shared machine these compare better than seconds do.
 	server time.Duration // PostgreSQL on staging
-	hosts  time.Duration // sshd and what it starts on staging and backup: psql, gzip, cat
+	hosts  time.Duration // sshd and what it starts on staging and backup: psql, gzip, cat; the line between
 	client time.Duration // the process that we started
 	others time.Duration // everybody else on this machine
 	shared float64       // others, as a part of what all processors could do meanwhile
+}
+
+// tried gives the figures the names that they have in a trial.
+func (s *sample) tried(trial string) {
+	seconds := map[string]float64{}
+	for what, took := range s.seconds {
+		seconds[at(trial, what)] = took
+	}
+	s.seconds = seconds
 }
 
 // usage is what a command took.
@@ -63,12 +74,12 @@ func finish(cmd *exec.Cmd) ([]byte, usage, error) {
 // reading is the state of the meters at one moment.
 type reading struct {
 	at                     time.Time
-	wal                    int64
+	wal, line              int64
 	server, hosts, machine time.Duration // of processors, since boot or start
 }
 
 // readProcessors reads what everybody has used: a server of ours, the processes of hosts, the machine.
-func readProcessors(server int, hosts []*lab.SSHD) (r reading, err error) {
+func readProcessors(server int, hosts []int) (r reading, err error) {
 	all, err := processTimes()
 	if err != nil {
 		return r, err
@@ -76,17 +87,24 @@ func readProcessors(server int, hosts []*lab.SSHD) (r reading, err error) {
 	if server != 0 {
 		r.server = all.tree(server)
 	}
-	for _, s := range hosts {
-		r.hosts += all.tree(s.PID)
+	for _, pid := range hosts {
+		r.hosts += all.tree(pid)
 	}
 	r.machine, err = machineTime()
 	r.at = time.Now()
 	return r, err
 }
 
+func pids(sshds []*lab.SSHD) (pids []int) {
+	for _, s := range sshds {
+		pids = append(pids, s.PID)
+	}
+	return pids
+}
+
 // spend notes what was used between two readings.
 func (s *sample) spend(before, after reading) {
-	s.wal = after.wal - before.wal
+	s.wal, s.line = after.wal-before.wal, after.line-before.line
 	s.server, s.hosts = after.server-before.server, after.hosts-before.hosts
 	s.others = max(0, after.machine-before.machine-s.server-s.hosts-s.client)
 	s.shared = s.others.Seconds() / after.at.Sub(before.at).Seconds() / float64(runtime.NumCPU())

@@ -47,6 +47,9 @@ func spreadOf(rounds []float64) spread {
 
 // cells are a table's: the median, the lowest and the highest.
 func (s spread) cells() []string {
+	if len(s.Rounds) == 0 {
+		return []string{"not measured", ""}
+	}
 	return []string{fmt.Sprintf("%.2f", s.Median), fmt.Sprintf("%.2f–%.2f", s.Min, s.Max)}
 }
 

@@ -38,7 +38,7 @@ func timed(seconds map[string]float64) samples {
 func TestAReportSaysPlainlyWhetherAFigureIsReached(t *testing.T) {
 	all := timed(map[string]float64{plain: 10, maskedLoad: 12.5, maskedProof: 16, maskedWhole: 20, updated: 30})
 	all["walk"] = []sample{{seconds: map[string]float64{"walk": 5}}}
-	ratios := append(restoreRatios, ratio{of: plain, to: "walk", least: 2}, ratio{of: plain, to: "walk", least: 2.1}, ratio{of: "rclone", to: plain, least: 1})
+	ratios := append(restoreRatios[:5:5], ratio{of: plain, to: "walk", least: 2}, ratio{of: plain, to: "walk", least: 2.1}, ratio{of: "rclone", to: plain, least: 1})
 	var verdicts []string
 	for _, c := range all.compare(ratios) {
 		verdicts = append(verdicts, verdict(c.Goal, c.Reached))

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,10 +17,28 @@ import (
 
 // contender is one way to fill staging from the backup.
 type contender struct {
+	trial string // where the backup host is meanwhile
 	name  string
 	what  string // a sentence for who reads the report
 	empty bool   // it expects an empty database, which is made before its time begins
 	fill  func(ctx context.Context, a *arena) (sample, error)
+}
+
+func (c contender) String() string { return at(c.trial, c.name) }
+
+// The trials.
+const (
+	near = "" // on the same machine
+	far  = "far away"
+	torn = "far away, cut ten times"
+)
+
+// at names what is measured in a trial.
+func at(trial, what string) string {
+	if trial == near {
+		return what
+	}
+	return trial + ": " + what
 }
 
 // The figures of the contenders, by the names that tables and JSON have for them.
@@ -30,16 +49,27 @@ const (
 	maskedLoad  = "staging:reset, masked load and post-data"
 	maskedProof = "staging:reset, with proof"
 	maskedWhole = "staging:reset, whole target"
+	scripted    = "sftp twice, pg_restore -j1, then UPDATE"
+	fetched     = "sftp, then pg_restore -j2"
 )
 
 var contenders = []contender{
-	{plain, "restores the dump's folder from this disk, raw: no network, no mask, no check. The floor.", true, restorePlainly},
-	{masked, "reads the same files over SSH, checks every one's sha256, masks in flight, counts, proves, swaps.", false, resetStaging},
-	{updated, "restores raw data, then masks the same columns by one UPDATE a table, as teams do it. Dead rows and WAL keep the raw values.", true, restoreAndUpdate},
+	{near, plain, "restores the dump's folder from this disk, raw: no network, no mask, no check. The floor.", true, restorePlainly},
+	{near, masked, "reads the same files over SSH, checks every one's sha256, masks in flight, counts, proves, swaps.", false, resetStaging},
+	{near, updated, "restores raw data, then masks the same columns by one UPDATE a table, as teams do it. Dead rows and WAL keep the raw values.", true, restoreAndUpdate},
+	{far, masked, "is the same reset with the backup host far away.", false, resetStaging},
+	{far, scripted, "fetches the dump's folder to this machine, puts it to staging's host, and restores and masks it there over ssh, as the scripts of teams do " +
+		"it today; with OpenSSH's sftp instead of Fabric's, which is not measured. Dead rows and WAL keep the raw values, and two disks the raw dump.", true, script(scripted, twoHops)},
+	{far, fetched, "fetches the folder to where it is restored, raw.", true, script(fetched, oneHop)},
+	{torn, masked, "is a reset that loses every connection to the backup host ten times, each time another part of the dump has come.", false, resetCut},
 }
 
 // figures are all that is timed, in the order of the report.
-var figures = []string{plain, maskedLoad, maskedProof, maskedWhole, updated}
+var figures = []string{
+	plain, maskedLoad, maskedProof, maskedWhole, updated,
+	at(far, maskedLoad), at(far, maskedProof), at(far, maskedWhole), at(far, scripted), at(far, fetched),
+	at(torn, maskedWhole),
+}
 
 var restoreRatios = []ratio{
 	{of: maskedLoad, to: plain, most: 1.25},
@@ -47,7 +77,15 @@ var restoreRatios = []ratio{
 	{of: updated, to: plain},
 	{of: maskedLoad, to: updated},
 	{of: maskedProof, to: updated},
+	{of: at(far, scripted), to: at(far, maskedProof), least: 4},
+	{of: at(far, scripted), to: at(far, maskedWhole)},
+	{of: at(far, fetched), to: at(far, maskedProof), least: 2},
+	{of: at(far, maskedProof), to: plain, most: 1.4},
+	{of: at(torn, maskedWhole), to: at(far, maskedWhole), most: 1.2},
 }
+
+// runnerGoal is what the memory of a reset's runner is to stay below, wherever the backup host is.
+const runnerGoal = 150_000_000
 
 // measureRestore has every contender fill staging from one backup of o.Rows rows.
 func measureRestore(ctx context.Context, t *run.Target, o Options) (*part, error) {
@@ -60,8 +98,8 @@ func measureRestore(ctx context.Context, t *run.Target, o Options) (*part, error
 		return nil, err
 	}
 	err = inTurn(contenders, o.Rounds, func(round int, c contender) error {
-		s, err := a.measure(ctx, t, fmt.Sprintf("round %d of %d: %s", round+1, o.Rounds, c.name), c)
-		p.samples[c.name] = append(p.samples[c.name], s)
+		s, err := a.measure(ctx, t, fmt.Sprintf("round %d of %d: %s", round+1, o.Rounds, c), c)
+		p.samples[c.String()] = append(p.samples[c.String()], s)
 		return err
 	})
 	if err != nil {
@@ -81,7 +119,7 @@ func restoreAndUpdate(ctx context.Context, a *arena) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	update, err := a.tool(ctx, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", filepath.Join(a.dir, "sql", "update.sql"))
+	update, err := a.tool(ctx, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", a.update())
 	return sample{seconds: map[string]float64{updated: (restore.wall + update.wall).Seconds()}, client: restore.cpu + update.cpu}, err
 }
 
@@ -128,7 +166,7 @@ func phases(steps []step) (load, proof float64, err error) {
 // measure runs a contender once.
 func (a *arena) measure(ctx context.Context, t *run.Target, name string, c contender) (s sample, err error) {
 	err = t.Step(ctx, name, func(ctx context.Context, step *run.Step) error {
-		if err := a.clear(ctx, c.empty); err != nil {
+		if err := errors.Join(a.place(c.trial), a.clear(ctx, c.empty)); err != nil {
 			return err
 		}
 		before, err := a.read(ctx)
@@ -136,7 +174,7 @@ func (a *arena) measure(ctx context.Context, t *run.Target, name string, c conte
 			return err
 		}
 		if s, err = c.fill(ctx, a); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			return fmt.Errorf("%s: %w", c, err)
 		}
 		after, err := a.read(ctx)
 		if err != nil {
@@ -146,7 +184,8 @@ func (a *arena) measure(ctx context.Context, t *run.Target, name string, c conte
 		if s.size, err = databaseBytes(ctx, a.lab.Staging); err != nil {
 			return err
 		}
-		step.Detail("%s", s.summary(c.name))
+		s.tried(c.trial)
+		step.Detail("%s", s.summary(c.String()))
 		return a.clear(ctx, false)
 	})
 	return s, err
@@ -166,8 +205,11 @@ func (a *arena) read(ctx context.Context) (r reading, err error) {
 	if err != nil {
 		return r, err
 	}
-	r, err = readProcessors(postmaster, a.lab.SSH)
+	if r, err = readProcessors(postmaster, append(pids(a.lab.SSH), a.lab.FarPID)); err != nil {
+		return r, err
+	}
 	r.wal = wal
+	r.line, err = a.passed()
 	return r, err
 }
 

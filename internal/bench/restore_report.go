@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,12 +16,18 @@ import (
 func restored(p *part, o Options) {
 	p.about = fmt.Sprintf("%d rows in four tables, about 170 bytes each; five columns of a third of them are masked: an e-mail address, a name, a "+
 		"telephone number, a JSON document and a token. One backup, %d rounds, the contenders in turn, each round beginning with another one. "+
-		"Caches are not dropped, so every contender finds the dump in memory. All hosts are this one machine: what is measured is work, not distance.", o.Rows, o.Rounds)
+		"Caches are not dropped, so every contender finds the dump in memory. All hosts are this one machine. Far away is the backup host alone, behind "+
+		"%s of round trip, without a limit of bandwidth.", o.Rows, o.Rounds, run.Duration(o.Distance))
 	p.how = howToReadRestore
 	for _, c := range contenders {
-		p.names = append(p.names, name{c.name, c.what})
+		p.names = append(p.names, name{c.String(), c.what})
 	}
 	p.ratios = p.samples.compare(restoreRatios)
+	costs, resets, runner := p.samples.costs(), resets(), int64(0)
+	for _, c := range resets {
+		runner = max(runner, int64(spreadOf(p.samples.each(c, func(s sample) float64 { return float64(s.rss) })).Max))
+	}
+	p.goals = append(p.goals, under("the runner's memory in every reset", runner, runnerGoal, run.Bytes))
 	var seconds []named
 	times := block{title: "Seconds", header: []string{"what", "median", "lowest–highest"}}
 	for _, f := range figures {
@@ -28,15 +35,11 @@ func restored(p *part, o Options) {
 		seconds = append(seconds, named{f, s})
 		times.rows = append(times.rows, append([]string{f}, s.cells()...))
 	}
-	costs, steps := p.samples.costs(), p.samples.steps()
-	used := block{title: "What it costs (medians)", header: []string{"contender", "database", "WAL", "runner's memory", "CPU s", "PostgreSQL", "sshd, psql, gzip", "client", "all others here"}}
+	used := block{title: "What it costs (medians)", header: []string{"contender", "database", "WAL", "over the line", "runner's memory", "CPU s", "PostgreSQL", "sshd, sftp, psql, gzip, the line", "client", "all others here"}}
 	for _, c := range costs {
 		used.rows = append(used.rows, c.cells())
 	}
-	where := block{title: "Where the time of staging:reset goes (medians)", header: []string{"step", "seconds"}}
-	for _, s := range steps {
-		where.rows = append(where.rows, []string{s.Name, fmt.Sprintf("%.2f", s.Seconds)})
-	}
+	where, steps := p.samples.where(resets)
 	p.blocks = []block{times, used, where}
 	p.fields = map[string]any{"rows": o.Rows, "rounds": o.Rounds, "figures": seconds, "costs": costs, "reset_steps": steps}
 }
@@ -46,6 +49,7 @@ type cost struct {
 	Contender string  `json:"contender"`
 	Database  int64   `json:"database_bytes"`
 	WAL       int64   `json:"wal_bytes"`
+	Line      int64   `json:"line_bytes"`
 	Runner    int64   `json:"runner_rss_bytes,omitempty"`
 	Server    float64 `json:"postgresql_cpu_seconds"`
 	Hosts     float64 `json:"ssh_cpu_seconds"`
@@ -56,11 +60,12 @@ type cost struct {
 
 func (all samples) costs() (costs []cost) {
 	for _, c := range contenders {
-		median := func(of func(sample) float64) float64 { return spreadOf(all.each(c.name, of)).Median }
+		median := func(of func(sample) float64) float64 { return spreadOf(all.each(c.String(), of)).Median }
 		costs = append(costs, cost{
-			Contender: c.name,
+			Contender: c.String(),
 			Database:  int64(median(func(s sample) float64 { return float64(s.size) })),
 			WAL:       int64(median(func(s sample) float64 { return float64(s.wal) })),
+			Line:      int64(median(func(s sample) float64 { return float64(s.line) })),
 			Runner:    int64(median(func(s sample) float64 { return float64(s.rss) })),
 			Server:    median(func(s sample) float64 { return s.server.Seconds() }),
 			Hosts:     median(func(s sample) float64 { return s.hosts.Seconds() }),
@@ -73,37 +78,68 @@ func (all samples) costs() (costs []cost) {
 }
 
 func (c cost) cells() []string {
-	memory := ""
-	if c.Runner > 0 {
-		memory = run.Bytes(c.Runner)
+	cells := []string{c.Contender}
+	for _, bytes := range []int64{c.Database, c.WAL, c.Line, c.Runner} {
+		cell := ""
+		if bytes > 999 { // else the meter's own
+			cell = run.Bytes(bytes)
+		}
+		cells = append(cells, cell)
 	}
-	cells := []string{c.Contender, run.Bytes(c.Database), run.Bytes(c.WAL), memory}
 	for _, seconds := range []float64{c.CPU, c.Server, c.Hosts, c.Client, c.Others} {
 		cells = append(cells, fmt.Sprintf("%.1f", seconds))
 	}
 	return cells
 }
 
-// steps are the medians of a reset's steps, longest first.
-func (all samples) steps() (steps []step) {
-	seconds := map[string][]float64{}
-	for _, s := range all[masked] {
+// resets are the contenders that are ours.
+func resets() (names []string) {
+	for _, c := range contenders {
+		if c.name == masked {
+			names = append(names, c.String())
+		}
+	}
+	return names
+}
+
+// where is a table of the medians of every step of some resets, those of the first longest first.
+func (all samples) where(resets []string) (block, map[string]map[string]float64) {
+	table, steps := block{title: "Where the time of staging:reset goes (medians of seconds)", header: append([]string{"step"}, resets...)}, map[string]map[string]float64{}
+	for _, c := range resets {
+		steps[c] = all.steps(c)
+	}
+	first := steps[resets[0]]
+	longest := func(a, b string) int { return cmp.Or(cmp.Compare(first[b], first[a]), strings.Compare(a, b)) }
+	for _, step := range slices.SortedFunc(maps.Keys(first), longest) {
+		cells := []string{step}
+		for _, c := range resets {
+			cells = append(cells, fmt.Sprintf("%.2f", steps[c][step]))
+		}
+		table.rows = append(table.rows, cells)
+	}
+	return table, steps
+}
+
+// steps are the medians of a reset's steps.
+func (all samples) steps(reset string) map[string]float64 {
+	seconds, medians := map[string][]float64{}, map[string]float64{}
+	for _, s := range all[reset] {
 		for _, st := range s.steps {
 			seconds[st.Name] = append(seconds[st.Name], st.Seconds)
 		}
 	}
 	for name, rounds := range seconds {
-		steps = append(steps, step{name, spreadOf(rounds).Median})
+		medians[name] = spreadOf(rounds).Median
 	}
-	slices.SortFunc(steps, func(a, b step) int {
-		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), strings.Compare(a.Name, b.Name))
-	})
-	return steps
+	return medians
 }
 
 // summary is a run's figures in a few words.
 func (s *sample) summary(contender string) string {
 	var words []string
+	if s.cuts > 0 {
+		words = append(words, fmt.Sprintf("cut %d times", s.cuts))
+	}
 	for _, f := range figures {
 		if seconds, ok := s.seconds[f]; ok {
 			name := strings.TrimPrefix(strings.TrimPrefix(f, contender), ", ")
@@ -120,11 +156,12 @@ func lookAtDatabase(ctx context.Context, c *lab.Cluster) (machine, error) {
 	}
 	settings, err := c.SQL(ctx, "postgres", `select string_agg(name || '=' || current_setting(name), ', ' order by name) from pg_settings
 		where name in ('fsync', 'full_page_writes', 'maintenance_work_mem', 'max_wal_size', 'shared_buffers', 'synchronous_commit', 'wal_level');`)
-	return look(program{"PostgreSQL", version + " with " + settings}), err
+	return look(program{"PostgreSQL", version + " with " + settings}, programs(ctx)[0]), err
 }
 
 const howToReadRestore = `Seconds are wall clock on a machine that does everything at once, so more cores help whoever works in parallel. "CPU s" is what
 the processes themselves used, the sum of the three columns after it; "all others here" is the work of everybody else meanwhile,
 the lab's idle production included: where it is not small, repeat the run. WAL of staging:reset is that of the whole target; of
-the others that of what is timed. Memory is the runner's peak resident set.
+the others that of what is timed. "Over the line" is what passed to and from the backup host; a cut loses what is on its way. Memory is
+the runner's peak resident set.
 `

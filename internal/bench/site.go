@@ -60,21 +60,12 @@ func openSite(ctx context.Context, t *run.Target, dir string, o Options) (*site,
 
 // equip writes what the contenders need to reach the backup, and builds what is not installed.
 func (s *site) equip(ctx context.Context) error {
-	known, config, walk := filepath.Join(s.dir, "known_hosts"), filepath.Join(s.dir, "ssh_config"), filepath.Join(s.dir, "walk")
-	text := fmt.Sprintf(`Host *
-	HostName 127.0.0.1
-	User %s
-	IdentityFile %s
-	IdentitiesOnly yes
-	BatchMode yes
-	UserKnownHostsFile %s
-	HostKeyAlias backup
-	LogLevel ERROR
-Host backup
-	Port %d
-Host far
-	Port %d
-`, s.backup.User, s.backup.Identity, known, s.sshds[1].Port, s.far.Port())
+	away, walk := *s.backup, filepath.Join(s.dir, "walk")
+	away.Name, away.Address = "far", s.far.Addr()
+	config, err := writeSSH(s.dir, s.backup, &away)
+	if err != nil {
+		return err
+	}
 	caches, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output() // which XDG_CACHE_HOME would lead elsewhere
 	if err != nil {
 		return fmt.Errorf("asking for Go's cache: %w", err)
@@ -82,7 +73,7 @@ Host far
 	s.env = append(environ(), "XDG_CACHE_HOME="+s.dir, "GOCACHE="+strings.TrimSpace(string(caches)), "SSH=ssh -F "+config, "KEY="+s.backup.Identity,
 		"USER="+s.backup.User, "WALK="+walk, "TMP="+s.dir, "RCLONE_CONFIG=/dev/null")
 	_, _, err = finish(exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", walk, "rehearsal/internal/bench/walk"))
-	return errors.Join(err, os.WriteFile(config, []byte(text), 0o600), os.WriteFile(known, []byte("backup "+s.backup.HostKey+"\n"), 0o600))
+	return err
 }
 
 // close ends the hosts, also those of a run that was killed, and removes the trees.

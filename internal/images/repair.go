@@ -70,7 +70,7 @@ func Repair(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, 
 	case beyond > 0:
 		return run.Fail(run.Differ, "run it again for the others", "%d more images differ than one run repairs", beyond)
 	case n.discrepancies() > 0:
-		return run.Fail(run.Differ, "decide by hand which side is right, copy it, and verify again", "%d images are left that nothing tells about", n.discrepancies())
+		return run.Fail(run.Differ, "decide by hand which side is right, copy it, and verify again", "nothing tells which side is right of what is left: %d", n.discrepancies())
 	case n.unchecked() > 0:
 		return run.Fail(run.Incomplete, "make them readable for our users on the hosts", "%d paths could not be compared", n.unchecked())
 	}
