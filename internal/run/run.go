@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -50,6 +51,9 @@ func Main(ctx context.Context, name string, f func(ctx context.Context, t *Targe
 	out, err := newOutput()
 	if err != nil {
 		return conclude(err)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // what streams by is garbage soon: 30 MB less at the peak for 6 % more processor time
 	}
 	t := &Target{name: name, started: time.Now(), out: out}
 	l := t.listen(ctx)
