@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,11 +23,8 @@ import (
 	"rehearsal/internal/sqldir"
 )
 
-// dumpJobs is how many tables pg_dump reads at once; sends is how many files travel at once.
-const (
-	dumpJobs = 2
-	sends    = 4
-)
+// dumpJobs is how many tables pg_dump reads at once.
+const dumpJobs = 2
 
 // Create makes a backup of db: guards at the source, counts and dump in one snapshot, every file hashed on its
 // way to the backup host, the manifest, and the ID at the very end. It refuses with run.Unfit where the server
@@ -40,6 +35,7 @@ func Create(ctx context.Context, t *run.Target, db *inventory.Database) error {
 	if err := c.files.Load(db.SQL); err != nil {
 		return err
 	}
+	defer func() { c.sender.stop() }()
 	err := t.Steps(ctx,
 		run.Named("connect", c.connect),
 		run.Named("check the source", c.guard),
@@ -88,7 +84,7 @@ type creation struct {
 	id         postgres.Identity
 	tx         pgx.Tx
 	snapshot   string
-	spool      string
+	sender     *sender
 	draft      *archive.Draft
 	keepDraft  func() // forgets the cleanup that removes the draft
 	manifest   archive.Manifest
@@ -102,6 +98,7 @@ func (c *creation) connect(ctx context.Context, _ *run.Step) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	production.Memory = 32 << 20 // beside what waits to be written
 	c.production = &postgres.Server{Host: production, Spec: c.db.Production}
 	c.archive = &archive.Archive{Host: backup, Database: c.db}
 	return nil
@@ -180,30 +177,39 @@ func (c *creation) suspect() {
 	}
 }
 
-// dump runs pg_dump on production into a spool folder, in the snapshot that was counted.
-func (c *creation) dump(ctx context.Context, s *run.Step) error {
+// dump runs pg_dump on production into a spool folder, in the snapshot that was counted. What it has finished is sent
+// meanwhile.
+func (c *creation) dump(ctx context.Context, s *run.Step) (err error) {
 	h := c.production.Host
 	if err := c.roomFor(ctx, s); err != nil {
 		return err
 	}
 	spools := h.State("spool", "db-"+url.PathEscape(c.db.Name))
-	c.spool = path.Join(spools, c.manifest.ID)
+	spool := path.Join(spools, c.manifest.ID)
 	c.t.Cleanup("remove "+spools+" on "+h.Name(), func(ctx context.Context) error {
 		return h.Run(ctx, host.Cmd{Args: []string{"rm", "-rf", "--", spools}})
 	})
 	if err := h.Run(ctx, host.Cmd{Script: `umask 077; rm -rf -- "$1" && mkdir -p -- "$1"`, Args: []string{spools}}); err != nil {
 		return fmt.Errorf("making the spool folder on %s: %w", h.Name(), err)
 	}
-	cmd, err := c.production.Command(ctx, postgres.DumpArgs(c.db.Production, c.spool, c.snapshot, dumpJobs), nil)
+	if c.draft, err = c.archive.Draft(ctx, c.manifest.ID); err != nil {
+		return err
+	}
+	c.keepDraft = c.t.Cleanup("remove the unfinished backup on "+c.archive.Host.Name(), c.draft.Discard)
+	cmd, err := c.production.Command(ctx, postgres.DumpArgs(c.db.Production, spool, c.snapshot, dumpJobs), nil)
 	if err != nil {
 		return err
 	}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	watched, stop := context.WithCancel(ctx)
+	c.sender = newSender(ctx, h, spool, c.draft)
+	watched, stop := context.WithCancel(c.sender.ctx)
 	defer stop()
-	go c.watchSpool(watched, s)
-	if err := h.Run(ctx, cmd); err != nil {
+	go c.sender.watch(watched, 2*time.Second, s.Add)
+	if err := h.Run(c.sender.ctx, cmd); err != nil {
+		if unsent := c.sender.failed(ctx); unsent != nil {
+			return unsent
+		}
 		return dumpError(h.Name(), err)
 	}
 	for line := range strings.Lines(stderr.String()) {
@@ -257,100 +263,19 @@ func (c *creation) roomFor(ctx context.Context, s *run.Step) error {
 	return nil
 }
 
-// watchSpool tells the step how much pg_dump has written, which it does not say itself.
-func (c *creation) watchSpool(ctx context.Context, s *run.Step) {
-	var seen int64
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(2 * time.Second):
-		}
-		out, err := c.production.Host.Output(ctx, host.Cmd{Args: []string{"du", "-sk", c.spool}})
-		var kib int64
-		if err != nil {
-			continue // the next look tells; pg_dump's own error is what counts
-		}
-		if _, err := fmt.Sscan(out, &kib); err == nil && kib<<10 > seen {
-			s.Add(kib<<10 - seen)
-			seen = kib << 10
-		}
-	}
-}
-
-// send carries the spool's files to the backup host, several at once, each hashed as it passes.
-func (c *creation) send(ctx context.Context, s *run.Step) error {
-	sizes, err := c.listSpool(ctx)
+// send carries what the sender has not sent yet of the spool.
+func (c *creation) send(ctx context.Context, s *run.Step) (err error) {
+	files, err := c.sender.list(ctx)
 	if err != nil {
 		return err
 	}
-	draft, err := c.archive.Draft(ctx, c.manifest.ID)
-	if err != nil {
-		return err
-	}
-	keep := c.t.Cleanup("remove the unfinished backup on "+c.archive.Host.Name(), draft.Discard)
 	var total int64
-	for _, f := range sizes {
+	for _, f := range files {
 		total += f.Bytes
 	}
 	s.Expect(total)
-	c.manifest.Files = make([]archive.File, len(sizes))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(sends)
-	for i, f := range sizes {
-		g.Go(func() (err error) {
-			c.manifest.Files[i], err = c.sendFile(ctx, draft, f, s.Add)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	c.draft, c.keepDraft = draft, keep
-	return nil
-}
-
-func (c *creation) listSpool(ctx context.Context) ([]archive.File, error) {
-	out, err := c.production.Host.Output(ctx, host.Cmd{Script: `cd -- "$1" && for f in *; do printf '%d %s\n' "$(wc -c <"$f")" "$f"; done`, Args: []string{c.spool}})
-	if err != nil {
-		return nil, fmt.Errorf("listing the dump on %s: %w", c.production.Host.Name(), err)
-	}
-	var files []archive.File
-	for line := range strings.Lines(out) {
-		size, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		n, err := strconv.ParseInt(size, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("listing the dump on %s: %q", c.production.Host.Name(), line)
-		}
-		files = append(files, archive.File{Name: "dump/" + name, Bytes: n})
-	}
-	slices.SortFunc(files, func(a, b archive.File) int { return int(b.Bytes - a.Bytes) })
-	return files, nil
-}
-
-// sendFile carries one file; what arrives is what was read, to the byte that ls counted, or an error.
-func (c *creation) sendFile(ctx context.Context, draft *archive.Draft, f archive.File, progress func(int64)) (archive.File, error) {
-	pr, pw := io.Pipe()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	read := make(chan error, 1)
-	go func() {
-		err := c.production.Host.Run(ctx, host.Cmd{Args: []string{"cat", "--", path.Join(c.spool, path.Base(f.Name))}, Stdout: pw})
-		if err != nil {
-			stop()
-		}
-		pw.CloseWithError(err)
-		read <- err
-	}()
-	file, err := draft.Put(ctx, f.Name, pr, progress)
-	pr.CloseWithError(errors.New("the backup host has ended the file"))
-	if readErr := <-read; readErr != nil && err == nil || errors.Is(err, context.Canceled) && readErr != nil {
-		err = fmt.Errorf("reading the dump on %s: %w", c.production.Host.Name(), readErr)
-	}
-	if err == nil && file.Bytes != f.Bytes {
-		err = fmt.Errorf("%s has %d bytes on %s and %d arrived", f.Name, f.Bytes, c.production.Host.Name(), file.Bytes)
-	}
-	return file, err
+	c.manifest.Files, err = c.sender.rest(files, s.Add)
+	return err
 }
 
 func (c *creation) publish(ctx context.Context, _ *run.Step) error {

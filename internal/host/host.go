@@ -18,8 +18,9 @@ type Host struct {
 	// that comes when they are used up has one span of 2 MiB beside. Set it before the first Read.
 	Memory int64
 
-	warn  func(format string, args ...any) // hears of what did not stop a Read; may be nil
-	lanes *lanes
+	warn    func(format string, args ...any) // hears of what did not stop a Read; may be nil
+	lanes   *lanes
+	writers *writers
 
 	spec  *inventory.Host
 	route *route
@@ -121,7 +122,7 @@ func login(ctx context.Context, spec *inventory.Host, depth int) (*Host, error) 
 		}
 		h.limit = sessionsThroughJump
 	}
-	h.lanes = newLanes(h)
+	h.lanes, h.writers = newLanes(h), newWriters(h)
 	h.life, h.end = context.WithCancel(context.Background())
 	c, err := h.connect(ctx)
 	if err != nil {
