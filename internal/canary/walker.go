@@ -19,6 +19,25 @@ func (w *walker) document(text []byte) {
 	w.value(text, kept)
 }
 
+// What may stand before a value, between two, and between a name and its value.
+var isBlank, isSeparator, isColon = bytesOf(" \n\r\t"), bytesOf(", \n\r\t"), bytesOf(": \n\r\t")
+
+func bytesOf(set string) *[256]bool {
+	var is [256]bool
+	for _, c := range []byte(set) {
+		is[c] = true
+	}
+	return &is
+}
+
+// behind is text without the bytes of a set that it begins with.
+func behind(text []byte, set *[256]bool) []byte {
+	for len(text) > 0 && set[text[0]] {
+		text = text[1:]
+	}
+	return text
+}
+
 // ask puts the steps to the rules.
 func (w *walker) ask() (listed, kept bool) {
 	if w.rule == nil {
@@ -29,7 +48,7 @@ func (w *walker) ask() (listed, kept bool) {
 
 // value walks one value and returns what follows it.
 func (w *walker) value(text []byte, kept bool) (rest []byte) {
-	text = bytes.TrimLeft(text, " \n\r\t")
+	text = behind(text, isBlank)
 	if len(w.steps) > maxDepth {
 		w.data(text)
 		return nil
@@ -57,7 +76,7 @@ func (w *walker) value(text []byte, kept bool) (rest []byte) {
 // members walks what stands between braces or brackets.
 func (w *walker) members(text []byte, end byte, one func(text []byte) []byte) (rest []byte) {
 	for {
-		text = bytes.TrimLeft(text, ", \n\r\t")
+		text = behind(text, isSeparator)
 		if len(text) == 0 {
 			return nil
 		}
@@ -85,7 +104,7 @@ func (w *walker) member(text []byte) (rest []byte) {
 	if !listed {
 		w.data(name)
 	}
-	rest = bytes.TrimLeft(rest, ": \n\r\t")
+	rest = behind(rest, isColon)
 	rest = w.value(rest, kept)
 	w.steps = w.steps[:len(w.steps)-1]
 	return rest

@@ -185,6 +185,17 @@ func scalarText(token []byte) []byte {
 	return []byte(text)
 }
 
+var isBlank, isPunctuation [256]bool
+
+func init() {
+	for _, c := range " \t\r\n" {
+		isBlank[c], isPunctuation[c] = true, true
+	}
+	for _, c := range `,:]}[{"` {
+		isPunctuation[c] = true
+	}
+}
+
 // jsonText reads JSON that the server wrote, value by value. Of what is none it becomes bad, and empty.
 type jsonText struct {
 	rest []byte
@@ -193,7 +204,11 @@ type jsonText struct {
 
 // next is what is left, from its next byte on.
 func (t *jsonText) next() []byte {
-	t.rest = bytes.TrimLeft(t.rest, " \t\r\n")
+	i := 0
+	for i < len(t.rest) && isBlank[t.rest[i]] {
+		i++
+	}
+	t.rest = t.rest[i:]
 	return t.rest
 }
 
@@ -243,7 +258,7 @@ func (t *jsonText) token() []byte {
 		}
 		end++
 	} else {
-		for end < len(next) && bytes.IndexByte([]byte(",:]}[{ \t\r\n\""), next[end]) < 0 {
+		for end < len(next) && !isPunctuation[next[end]] {
 			end++
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 	"strings"
 
@@ -58,6 +59,15 @@ func CopyArgs(spec inventory.Server, database string, session []string, copyFrom
 		args = append(args, "--command="+sql)
 	}
 	return args
+}
+
+// FreezeArgs is CopyArgs into a table that is empty: truncated in the same transaction, so that its rows are frozen as they
+// come. Nobody else can see the table yet; indexes are built, and rows are counted and searched, without a first visit to
+// each that marks it as committed.
+func FreezeArgs(spec inventory.Server, database string, session []string, copyFrom, table string) []string {
+	copyFrom = strings.TrimRight(strings.TrimSpace(copyFrom), ";") + " WITH (FREEZE)"
+	args := CopyArgs(spec, database, append(session, "TRUNCATE ONLY "+table), copyFrom)
+	return slices.Insert(args, 1, "--single-transaction")
 }
 
 // LoadArgs is psql for what pg_restore --file=- prints of an archive's rows, into database as the owner. Errors as with

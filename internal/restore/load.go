@@ -103,7 +103,10 @@ type stream struct {
 	fault run.Code // of rows that do not load: the mask's where there is one, else the backup's
 }
 
-// wanted lists the tables to load, largest first, so that the longest is not the last to start.
+// maskedWeight is how much longer a byte of a masked table takes than one that passes.
+const maskedWeight = 3
+
+// wanted lists the tables to load, those first that take longest, so that none of them is the last to start.
 func (r *Restore) wanted() (streams []stream, bytes int64) {
 	for _, e := range r.toc.Data() {
 		name := postgres.Qualify(e.Namespace, e.Tag)
@@ -117,7 +120,13 @@ func (r *Restore) wanted() (streams []stream, bytes int64) {
 			bytes += file.Bytes
 		}
 	}
-	slices.SortStableFunc(streams, func(a, b stream) int { return cmp.Compare(b.file.Bytes, a.file.Bytes) })
+	weight := func(s stream) int64 {
+		if len(r.planned[s.what].Masked) > 0 {
+			return maskedWeight * s.file.Bytes
+		}
+		return s.file.Bytes
+	}
+	slices.SortStableFunc(streams, func(a, b stream) int { return cmp.Compare(weight(b), weight(a)) })
 	return streams, bytes
 }
 
@@ -212,6 +221,9 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 		statement, other = half(t.entry.Copy, 0), "--command="+half(t.entry.Copy, 1)
 	}
 	args := postgres.CopyArgs(r.Staging.Spec, r.Database, session, statement)
+	if other == "" {
+		args = postgres.FreezeArgs(r.Staging.Spec, r.Database, session, statement, postgres.Ident(t.entry.Namespace, t.entry.Tag))
+	}
 	cmd, err := r.Staging.Command(ctx, args[:len(args)-1], r.Key.Settings())
 	if err != nil {
 		return err
