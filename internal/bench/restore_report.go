@@ -164,4 +164,10 @@ the processes themselves used, the sum of the three columns after it; "all other
 the lab's idle production included: where it is not small, repeat the run. WAL of staging:reset is that of the whole target; of
 the others that of what is timed. "Over the line" is what passed to and from the backup host; a cut loses what is on its way. Memory is
 the runner's peak resident set.
+
+What is not reached is not for want of waiting: both processors are busy throughout. The work of pg_restore is in every
+contender; beside it a reset unpacks, samples and masks the rows here, sends them on to psql, and reads everything back to search
+it, which the column "client" and that of sshd and psql show. On a machine with more processors, or with staging on another one
+than the runner, that work is done beside PostgreSQL's; here it is done in its place. A cut costs a login of 1.2 s far away, and
+what was on the line: 64 MiB of rows ahead hide it for tables that have them, not for the one whose next bytes were lost.
 `

@@ -23,6 +23,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/fatih/color"
@@ -33,6 +34,8 @@ import (
 type output struct {
 	json bool
 	live bool // stderr is a terminal that can rewrite a line
+
+	over atomic.Bool // no more progress: the last words are being said
 
 	mu    sync.Mutex
 	drawn bool // a line of progress stands on the terminal
@@ -92,6 +95,9 @@ func (o *output) draw(line string) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.over.Load() {
+		return
+	}
 	o.drawn = true
 	os.Stderr.WriteString("\r" + cut(line, width-1) + eraseRest)
 }

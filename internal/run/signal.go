@@ -182,6 +182,7 @@ func (l *listener) giveUp(when string) {
 // abandon says what is left behind and writes the result. The error goes first, to stderr and past the
 // lock of the output, which a goroutine may hold that writes to a stdout nobody reads.
 func (t *Target) abandon(reason error, when string) {
+	t.out.over.Store(true)
 	left, err := t.unfinished(when)
 	failed := &failure{&Error{Code: Interrupted, Err: &interruptedError{reason, err}}}
 	erase := ""
