@@ -58,7 +58,7 @@ agent on both hosts; "walk and read" is its step between. "CPU s" is what the co
 is everybody else meanwhile, the kernel's own threads and, far away, the proxy included. rclone drops what it has read from the page cache, so that it always
 reads cold. Sound files that are reported have odd names: a line feed, invalid UTF-8. Memory is the peak resident set.
 
-Of what is not reached: far away, half of our time are some ten round trips of logging in and of starting the agents, however many
+Of what is not reached: far away, half of our time goes to some ten round trips, logging in and starting the agents, however many
 files there are. A cold first run reads as fast as eight readers get it from this disk. Beside a bare walk the second run writes the
 index of the next.
 `
