@@ -318,15 +318,28 @@ func List(entries []Entry) string {
 	return b.String()
 }
 
-// Columns returns the columns of the entry's COPY, in its order.
-func (e Entry) Columns() (columns []string, err error) {
-	rest, ok := strings.CutPrefix(e.Copy, "COPY ")
-	for _, sign := range []string{".", " ("} { // schema and table
+// Direct tells whether the entry's COPY loads its own table: that of a partition loads the topmost parent where the dump
+// was made with --load-via-partition-root.
+func (e Entry) Direct() bool {
+	into, _, ok := e.target()
+	return ok && into == [2]string{e.Namespace, e.Tag}
+}
+
+// target returns schema and table of the entry's COPY, and what follows the parenthesis behind them.
+func (e Entry) target() (into [2]string, rest string, ok bool) {
+	rest, ok = strings.CutPrefix(e.Copy, "COPY ")
+	for i, sign := range []string{".", " ("} {
 		if ok {
-			_, rest = cutIdent(rest)
+			into[i], rest = cutIdent(rest)
 			rest, ok = strings.CutPrefix(rest, sign)
 		}
 	}
+	return into, rest, ok
+}
+
+// Columns returns the columns of the entry's COPY, in its order.
+func (e Entry) Columns() (columns []string, err error) {
+	_, rest, ok := e.target()
 	for ok {
 		var name string
 		name, rest = cutIdent(rest)

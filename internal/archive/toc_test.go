@@ -234,3 +234,18 @@ func TestADamagedTableOfContentsIsAnErrorAndNoPanic(t *testing.T) {
 		t.Errorf("a plain dump: %v", err)
 	}
 }
+
+func TestACopyIntoThePartitionsParentIsNotDirect(t *testing.T) {
+	for statement, want := range map[string]bool{
+		`COPY public.visits_1 (at, email) FROM stdin;`:        true,
+		`COPY public.visits (at, email) FROM stdin;`:          false,
+		`COPY "public"."visits_1" (at) FROM stdin;`:           true,
+		`COPY other.visits_1 (at, email) FROM stdin;`:         false,
+		`COPY public."visits_1 (at)" (at, email) FROM stdin;`: false,
+		`INSERT INTO public.visits_1 VALUES (1);`:             false,
+	} {
+		if got := (Entry{Namespace: "public", Tag: "visits_1", Copy: statement}).Direct(); got != want {
+			t.Errorf("%s: %t", statement, got)
+		}
+	}
+}

@@ -221,7 +221,7 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 		statement, other = half(t.entry.Copy, 0), "--command="+half(t.entry.Copy, 1)
 	}
 	args := postgres.CopyArgs(r.Staging.Spec, r.Database, session, statement)
-	if other == "" {
+	if other == "" && t.entry.Direct() {
 		args = postgres.FreezeArgs(r.Staging.Spec, r.Database, session, statement, postgres.Ident(t.entry.Namespace, t.entry.Tag))
 	}
 	cmd, err := r.Staging.Command(ctx, args[:len(args)-1], r.Key.Settings())
