@@ -39,8 +39,9 @@ type Host struct {
 	queue    []chan grant
 }
 
-// Dial logs in to a host, through its jump hosts, and learns its home directory. Reaching a host and logging
-// in may take 15 seconds for each machine on the way; a cancelled ctx aborts at once. An error is a *run.Error
+// Dial logs in to a host, through its jump hosts, and learns its home directory. For each machine on the way, reaching
+// it may take 15 seconds and authentication 45, and one that turns us away is dialled again for some 5; the first
+// command has 30 to begin. A cancelled ctx aborts at once. An error is a *run.Error
 // with code Unreachable and says what to do next, except that of a cancelled context.
 func Dial(ctx context.Context, spec *inventory.Host) (*Host, error) {
 	h, err := login(ctx, spec, 0)
