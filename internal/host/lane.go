@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"rehearsal/internal/run"
@@ -79,27 +78,16 @@ var (
 
 // run opens a session and has it answer what is asked, until ctx ends or something breaks.
 func (l *lane) run(ctx context.Context) {
-	host := l.of.host
 	c := Cmd{Script: answerSpans, Args: []string{l.marker[1:]}, Env: map[string]string{"LC_ALL": "C"}, Stdin: &requests{c: l.requests}}
-	r, err := c.encode()
+	p, release, err := l.of.host.shell(ctx, c, l.of.stall)
 	if err != nil {
 		l.of.lost(l, err)
 		return
 	}
-	// Opening takes a login, where no connection has room, and three round trips.
-	limited, cancel := context.WithTimeout(ctx, patience+deliberation+l.of.stall)
-	defer cancel()
-	s, conn, err := host.session(limited)
-	if err != nil {
-		l.of.lost(l, because(ctx, err))
-		return
-	}
-	defer host.release(conn)
-	defer s.Close()
-	l.of.begin(l, conn)
-	p := &process{host: host, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
+	defer release()
+	l.of.begin(l, p.conn)
 	done := make(chan error, 1)
-	go func() { done <- l.serve(p) }()
+	go func() { done <- p.converse(func() { l.of.opened(l) }, l.answer) }()
 	select {
 	case err := <-done:
 		l.of.lost(l, because(ctx, err))
@@ -107,14 +95,6 @@ func (l *lane) run(ctx context.Context) {
 		l.of.lost(l, context.Cause(ctx))
 		l.finish(p, done)
 	}
-}
-
-// because is why something failed, which is why ctx ended where it has.
-func because(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 // finish ends the command, and returns when the host says that it has ended, or after a while. It ends by itself when it
@@ -135,39 +115,6 @@ func (l *lane) finish(p *process, done <-chan error) {
 		}
 	case <-late.Done():
 	}
-}
-
-// serve reads answers until there are none.
-func (l *lane) serve(p *process) error {
-	stdin, _ := p.session.StdinPipe()
-	stdout, _ := p.session.StdoutPipe()
-	stderr, _ := p.session.StderrPipe()
-	if err := p.session.Start(p.remote.line); err != nil {
-		return p.ended(err)
-	}
-	var noise sync.WaitGroup
-	noise.Go(func() { p.readStderr(stderr) })
-	go p.feed(stdin) // until the requests end, or the session
-	l.of.opened(l)
-	from := bufio.NewReaderSize(stdout, 32<<10)
-	if _, found := skip(from, p.remote.marker, &p.stdout); found {
-		for {
-			if err := l.answer(from); errors.Is(err, errOutOfStep) {
-				return err
-			} else if err != nil {
-				break
-			}
-		}
-	}
-	err := p.session.Wait()
-	noise.Wait()
-	if lost := p.conn.lost(); lost != nil {
-		return lost
-	}
-	if err = p.ended(err); err == nil {
-		err = run.Fail(run.Unreachable, "look at the host's sshd log", "a shell on %s ended: %w", p.host.spec.Name, io.ErrUnexpectedEOF)
-	}
-	return err
 }
 
 // requests is the stdin of a lane's command. It ends when no request can come any more.

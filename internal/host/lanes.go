@@ -25,8 +25,6 @@ type lanes struct {
 	// Fields so that a test need not wait as long, or fill as much.
 	span     int           // bytes; a multiple of block
 	stall    time.Duration // how long a lane may be silent while it owes something
-	backoff  time.Duration // before the first attempt after a break; doubled for each further one
-	attempts int           // without a byte, before Reads fail
 	linger   time.Duration // how long lanes wait for the next Read
 	interval time.Duration // over which throughput is measured
 
@@ -39,10 +37,8 @@ type lanes struct {
 	spare   [][]byte
 	idle    *time.Timer
 
-	generation int       // of lanes; the next begins when one breaks
-	tries      int       // to get a byte, since the last one that came
-	pause      time.Time // before which no lane is opened
-	resume     *time.Timer
+	breaks // a try gets somewhere when a byte comes
+	resume *time.Timer
 
 	target  int // lanes that we want where there is much to read
 	best    float64
@@ -66,7 +62,7 @@ const (
 )
 
 func newLanes(h *Host) *lanes {
-	r := &lanes{host: h, span: spanBytes, stall: 15 * time.Second, backoff: 250 * time.Millisecond, attempts: 12,
+	r := &lanes{host: h, span: spanBytes, stall: 15 * time.Second, breaks: newBreaks(),
 		linger: 5 * time.Second, interval: 500 * time.Millisecond, target: firstLanes}
 	r.idle = time.AfterFunc(time.Hour, r.endIdle)
 	r.idle.Stop()
@@ -334,29 +330,17 @@ func (r *lanes) lost(l *lane, err error) {
 	}
 }
 
-// judge decides what the end of a lane means. Of all that one break ends, the first counts and is told: the others are of
-// the same generation. One that could not be opened while others are open is tried again later, in silence.
+// judge decides what the end of a lane means.
 func (r *lanes) judge(l *lane, why error) {
-	others := slices.ContainsFunc(r.all, func(l *lane) bool { return l.open })
-	counts := l.generation == r.generation && (l.open || !others)
 	if errors.Is(why, errIdle) || errors.Is(why, errOutOfStep) && l.open {
 		return
 	}
-	if counts {
-		r.generation++
-		r.tries++
-		if r.tries == 1 && r.host.warn != nil {
-			r.host.warn("reading from %s broke off and goes on where it was: %v", r.host.spec.Name, why)
-		}
+	others := slices.ContainsFunc(r.all, func(l *lane) bool { return l.open })
+	first, hopeless := r.broke(l.generation, l.open, others)
+	if first && r.host.warn != nil {
+		r.host.warn("reading from %s broke off and goes on where it was: %v", r.host.spec.Name, why)
 	}
-	soon := time.Now().Add(min(r.backoff<<min(max(r.tries, 1)-1, 16), longestBackoff))
-	switch {
-	case counts, !others && soon.Before(r.pause):
-		r.pause = soon
-	case l.generation == r.generation:
-		r.pause = time.Now().Add(longestBackoff)
-	}
-	if r.tries > r.attempts && !others {
+	if hopeless {
 		r.giveUp(why)
 	}
 }

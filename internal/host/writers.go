@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"rehearsal/internal/run"
 )
 
 // writers is what all Writes of a Host share: the commands that write, the memory, and what goes wrong on the way. A
@@ -25,11 +23,9 @@ type writers struct {
 	fit    bool
 
 	// Fields so that a test need not wait as long, or send as much.
-	chunk    int           // bytes; a multiple of block
-	memory   int           // chunks
-	backoff  time.Duration // before the first attempt after a break; doubled for each further one
-	attempts int           // without a chunk that arrives, before Writes fail
-	linger   time.Duration // how long writers wait for the next Write
+	chunk  int           // bytes; a multiple of block
+	memory int           // chunks
+	linger time.Duration // how long writers wait for the next Write
 
 	mu       sync.Mutex
 	sendings []*sending
@@ -40,11 +36,9 @@ type writers struct {
 	spare    [][]byte
 	idle     *time.Timer
 
-	target     int // writers that we want where there is much to send
-	generation int // of writers; the next begins when one breaks
-	tries      int // to have a chunk arrive, since the last that did
-	pause      time.Time
-	resume     *time.Timer
+	breaks     // a try gets somewhere when a chunk arrives
+	target int // writers that we want where there is much to send
+	resume *time.Timer
 }
 
 const (
@@ -56,7 +50,7 @@ const (
 
 func newWriters(h *Host) *writers {
 	w := &writers{host: h, asking: make(chan struct{}, 1), chunk: chunkBytes, memory: writeMemory, target: firstLanes,
-		backoff: 250 * time.Millisecond, attempts: 12, linger: 5 * time.Second}
+		breaks: newBreaks(), linger: 5 * time.Second}
 	w.idle = time.AfterFunc(time.Hour, w.endIdle)
 	w.idle.Stop()
 	w.resume = time.AfterFunc(time.Hour, func() { w.mu.Lock(); defer w.mu.Unlock(); w.dispatch() })
@@ -258,29 +252,17 @@ func (w *writers) lost(l *writer, why error) {
 	w.dispatch()
 }
 
-// judge decides what the end of a writer means. Of all that one break ends, the first counts and is told: the others are
-// of the same generation. One that could not be opened while others are open is tried again later, in silence.
+// judge decides what the end of a writer means.
 func (w *writers) judge(l *writer, why error) {
 	if len(w.sendings) == 0 || errors.Is(why, errIdle) || errors.Is(why, errRefused) {
 		return
 	}
 	others := slices.ContainsFunc(w.all, func(other *writer) bool { return other != l && other.open })
-	counts := l.generation == w.generation && (l.open || !others)
-	if counts {
-		w.generation++
-		w.tries++
-		if w.tries == 1 && w.host.warn != nil {
-			w.host.warn("writing to %s broke off and goes on where it was: %v", w.host.spec.Name, why)
-		}
+	first, hopeless := w.broke(l.generation, l.open, others)
+	if first && w.host.warn != nil {
+		w.host.warn("writing to %s broke off and goes on where it was: %v", w.host.spec.Name, why)
 	}
-	soon := time.Now().Add(min(w.backoff<<min(max(w.tries, 1)-1, 16), longestBackoff))
-	switch {
-	case counts, !others && soon.Before(w.pause):
-		w.pause = soon
-	case l.generation == w.generation:
-		w.pause = time.Now().Add(longestBackoff)
-	}
-	if w.tries > w.attempts && !others {
+	if hopeless {
 		w.gaveUp(why)
 	}
 }
@@ -368,25 +350,15 @@ done`
 
 // run opens a session and has it write what it is given, until ctx ends or something breaks.
 func (l *writer) run(ctx context.Context) {
-	host := l.of.host
 	c := Cmd{Script: placeChunks, Env: map[string]string{"LC_ALL": "C"}, Stdin: &outgoing{c: l.chunks}}
-	r, err := c.encode()
+	p, release, err := l.of.host.shell(ctx, c, 15*time.Second)
 	if err != nil {
 		l.of.lost(l, err)
 		return
 	}
-	limited, cancel := context.WithTimeout(ctx, patience+deliberation+15*time.Second)
-	defer cancel()
-	s, conn, err := host.session(limited)
-	if err != nil {
-		l.of.lost(l, because(ctx, err))
-		return
-	}
-	defer host.release(conn)
-	defer s.Close()
-	p := &process{host: host, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
+	defer release()
 	done := make(chan error, 1)
-	go func() { done <- l.serve(p) }()
+	go func() { done <- p.converse(func() { l.of.opened(l) }, l.answer) }()
 	select {
 	case err := <-done:
 		l.of.lost(l, because(ctx, err))
@@ -394,6 +366,15 @@ func (l *writer) run(ctx context.Context) {
 		l.finish(p, done)
 		l.of.lost(l, context.Cause(ctx))
 	}
+}
+
+// answer reads one answer.
+func (l *writer) answer(from *bufio.Reader) error {
+	line, err := from.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	return l.of.answered(l, line)
 }
 
 // finish ends the command, and returns when the host says that it has ended. With its stdin dd ends, and so does sh. One
@@ -419,41 +400,6 @@ func (l *writer) finish(p *process, done <-chan error) {
 	case <-late.Done():
 	}
 	p.conn.drop(p.host.errClosed())
-}
-
-// serve reads answers until there are none.
-func (l *writer) serve(p *process) error {
-	stdin, _ := p.session.StdinPipe()
-	stdout, _ := p.session.StdoutPipe()
-	stderr, _ := p.session.StderrPipe()
-	if err := p.session.Start(p.remote.line); err != nil {
-		return p.ended(err)
-	}
-	var noise sync.WaitGroup
-	noise.Go(func() { p.readStderr(stderr) })
-	go p.feed(stdin) // until the chunks end, or the session
-	l.of.opened(l)
-	from := bufio.NewReader(stdout)
-	if _, found := skip(from, p.remote.marker, &p.stdout); found {
-		for {
-			line, err := from.ReadString('\n')
-			if err != nil {
-				break
-			}
-			if err := l.of.answered(l, line); err != nil {
-				return err
-			}
-		}
-	}
-	err := p.session.Wait()
-	noise.Wait()
-	if lost := p.conn.lost(); lost != nil {
-		return lost
-	}
-	if err = p.ended(err); err == nil {
-		err = run.Fail(run.Unreachable, "look at the host's sshd log", "a shell on %s ended: %w", p.host.spec.Name, io.ErrUnexpectedEOF)
-	}
-	return err
 }
 
 // outgoing is the stdin of a writer's command. It ends when no chunk can come any more.

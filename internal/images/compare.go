@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 
@@ -15,7 +16,7 @@ import (
 // side does not have differs wherever the other has something.
 func differing(production, backup []*peer) ([]wire.Bucket, error) {
 	p, b := newMerge(production), newMerge(backup)
-	if err := firstError(p.advance(), b.advance()); err != nil {
+	if err := cmp.Or(p.advance(), b.advance()); err != nil {
 		return nil, err
 	}
 	var wanted []wire.Bucket
@@ -30,22 +31,13 @@ func differing(production, backup []*peer) ([]wire.Bucket, error) {
 			err = b.advance()
 		default:
 			wanted = unequal(wanted, &p.folder, &b.folder)
-			err = firstError(p.advance(), b.advance())
+			err = cmp.Or(p.advance(), b.advance())
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return wanted, nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // unequal appends the buckets in which a and b differ, cut as finely as both are. The path is a's.
@@ -233,7 +225,7 @@ func mergeLists(ctx context.Context, sides [2][]*listed, each func(pair) error) 
 		if path == nil {
 			return nil
 		}
-		found := [2]wire.Seen{{State: wire.Absent}, {State: wire.Absent}}
+		found := [2]wire.Seen{absent, absent}
 		for i, side := range sides {
 			for _, l := range side {
 				if l.head == nil || !bytes.Equal(l.head.Path, path) {

@@ -61,6 +61,9 @@ type Finding struct {
 	counted bool // production's walk has met it
 }
 
+// absent is what a side knows of a path that it does not have.
+var absent = wire.Seen{State: wire.Absent}
+
 // times are what judging by age needs: each side's clock is asked about its own files alone.
 type times struct {
 	production, backup time.Time // now, there

@@ -128,8 +128,6 @@ func refer(ctx context.Context, s *run.Step, all []*comparison) error {
 	return nil
 }
 
-var absent = wire.Seen{State: wire.Absent}
-
 // dangle looks on production for files that rows refer to and the walk has not met: they may be new, or ignored.
 func (c *comparison) dangle(ctx context.Context, paths [][]byte) error {
 	if len(paths) == 0 {

@@ -131,7 +131,7 @@ func (c *comparison) look(ctx context.Context, pairs []pair, read bool) (found [
 		return nil, err
 	}
 	for i, was := range pairs {
-		now := [2]wire.Seen{{State: wire.Absent}, {State: wire.Absent}}
+		now := [2]wire.Seen{absent, absent}
 		for j, a := range answers {
 			side := 0
 			if j >= len(c.production) {

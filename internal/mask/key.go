@@ -1,7 +1,6 @@
 package mask
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -67,20 +66,5 @@ func (k Key) pad(with byte) string {
 
 // Email returns what the verb email makes of address, as the triggers do it: accounts are found by it.
 func (k Key) Email(address string) string {
-	if address == "" {
-		return ""
-	}
-	mac := hmac.New(sha256.New, k.secret)
-	mac.Write([]byte("email:" + lowerASCII(strings.Trim(address, blanks))))
-	return emailPrefix + hex.EncodeToString(mac.Sum(nil)[:pseudonymBytes]) + emailSuffix
-}
-
-// lowerASCII is lower(… COLLATE "C"): the result must not depend on the locale of a database.
-func lowerASCII(s string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
+	return string(newHasher(k).pseudonym(nil, emailVerb, []byte(address), 0))
 }

@@ -1,0 +1,103 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"rehearsal/internal/run"
+)
+
+// shell opens a session for a command that answers one request after the other. release gives it back. Opening takes a
+// login, where no connection has room, and three round trips: it may take so much longer than logging in.
+func (h *Host) shell(ctx context.Context, c Cmd, longer time.Duration) (p *process, release func(), err error) {
+	r, err := c.encode()
+	if err != nil {
+		return nil, nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, patience+deliberation+longer)
+	defer cancel()
+	s, conn, err := h.session(limited)
+	if err != nil {
+		return nil, nil, because(ctx, err)
+	}
+	p = &process{host: h, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
+	return p, func() { s.Close(); h.release(conn) }, nil
+}
+
+// converse starts the command and has answer read one answer after the other, until stdout ends. What answer itself says
+// is wrong ends the conversation at once; an error of reading is explained by how the command ended.
+func (p *process) converse(opened func(), answer func(from *bufio.Reader) error) error {
+	stdin, _ := p.session.StdinPipe()
+	stdout, _ := p.session.StdoutPipe()
+	stderr, _ := p.session.StderrPipe()
+	if err := p.session.Start(p.remote.line); err != nil {
+		return p.ended(err)
+	}
+	var noise sync.WaitGroup
+	noise.Go(func() { p.readStderr(stderr) })
+	go p.feed(stdin) // until the requests end, or the session
+	opened()
+	from := bufio.NewReaderSize(stdout, 32<<10)
+	if _, found := skip(from, p.remote.marker, &p.stdout); found {
+		for {
+			if err := answer(from); errors.Is(err, errOutOfStep) || errors.Is(err, errRefused) {
+				return err
+			} else if err != nil {
+				break
+			}
+		}
+	}
+	err := p.session.Wait()
+	noise.Wait()
+	if lost := p.conn.lost(); lost != nil {
+		return lost
+	}
+	if err = p.ended(err); err == nil {
+		err = run.Fail(run.Unreachable, "look at the host's sshd log", "a shell on %s ended: %w", p.host.spec.Name, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// because is why something failed, which is why ctx ended where it has.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// breaks is what is known of a line that broke under several commands that share their work.
+type breaks struct {
+	// Fields so that a test need not wait as long.
+	backoff  time.Duration // before the first attempt after a break; doubled for each further one
+	attempts int           // in vain, before those who wait fail
+
+	generation int       // of the commands; the next begins when one breaks
+	tries      int       // since the last one that got somewhere
+	pause      time.Time // before which none is opened
+}
+
+func newBreaks() breaks { return breaks{backoff: 250 * time.Millisecond, attempts: 12} }
+
+// broke takes in that a command ended, of a generation, open or not, while others are open or none is. Of all that one
+// break ends, the first counts: the others are of the same generation. One that could not be opened while others are open
+// is tried again later, in silence. first says that a person should hear of it, hopeless that there were too many.
+func (b *breaks) broke(generation int, open, others bool) (first, hopeless bool) {
+	counts := generation == b.generation && (open || !others)
+	if counts {
+		b.generation++
+		b.tries++
+	}
+	soon := time.Now().Add(min(b.backoff<<min(max(b.tries, 1)-1, 16), longestBackoff))
+	switch {
+	case counts, !others && soon.Before(b.pause):
+		b.pause = soon
+	case generation == b.generation:
+		b.pause = time.Now().Add(longestBackoff)
+	}
+	return counts && b.tries == 1, b.tries > b.attempts && !others
+}
