@@ -99,6 +99,8 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 	select {
 	case r := <-opened:
 		return r.s, r.err
+	case <-c.gone: // one that is asked for in that moment may never be answered
+		return nil, c.lost()
 	case <-ctx.Done():
 		go func() {
 			if r := <-opened; r.err == nil {
