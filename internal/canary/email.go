@@ -38,6 +38,9 @@ func emails(text []byte, allowed map[string]bool, found func()) {
 		at := from + i
 		before := text[from:at]
 		from = at + 1
+		if isInvalid(text[from:]) {
+			continue
+		}
 		where := host(text[from:])
 		if where == "" || strings.HasSuffix(where, ".invalid") {
 			continue
@@ -46,6 +49,16 @@ func emails(text []byte, allowed map[string]bool, found func()) {
 			found()
 		}
 	}
+}
+
+// isInvalid tells of the domains that masking makes, and of most others under .invalid, what host and a look at its result
+// would: a table has one in every row.
+func isInvalid(after []byte) bool {
+	end := 0
+	for end < len(after) && after[end] < utf8.RuneSelf && domain[after[end]] {
+		end++
+	}
+	return bytes.HasSuffix(after[:end], []byte(".invalid")) && (end == len(after) || after[end] < utf8.RuneSelf)
 }
 
 // mailbox returns the part of an address that before ends with, in small letters, if it does.

@@ -74,17 +74,17 @@ func newPool() *pool { return &pool{held: map[uint64]*canary{}} }
 
 // offer counts a text. It does not keep text itself.
 func (p *pool) offer(text []byte) {
-	g := gradeOf(text)
-	if g == nobodys {
-		return
-	}
 	hash := maphash.Bytes(seeds[0], text)
 	rank := uint64(min(len(text), 16))<<56 | hash>>8
 	if full := len(p.lowest) == candidates; full && rank < p.lowest[0].rank {
-		return
+		return // as nearly all do, before the dearest question
 	}
 	if c := p.held[hash]; c != nil {
 		c.count++
+		return
+	}
+	g := gradeOf(text)
+	if g == nobodys {
 		return
 	}
 	if len(p.lowest) == candidates {

@@ -12,6 +12,7 @@ func TestAddressesAreFound(t *testing.T) {
 		`'anna@example.com':1`: true, `x\nanna@example.com`: true, `{"a": "anna\\u0040example.com"}`: true, "a@b.co": true,
 		"“anna@example.com”": true, "anna@example.com.invalid.com": true, "o'brien@example.com": true, "https://u:p@example.com/": true,
 		"anna@example.com\u00a0x": true, "=anna@example.com": true, "git.anna@example.com": true, "anna@example.notinvalid": true,
+		"anna@example.invalidé": true, "anna@masked.invalid, bob@example.com": true,
 
 		"anna@masked.invalid": false, "ANNA@x.INVALID.": false, "user@host": false, "user@localhost:5432": false, "a @ b": false, "a@ b.com": false, "tags @> '{a.b}'": false,
 		"@anna.example.com": false, "https://medium.example/@anna.bsky": false, "logo@2x.png": false, "user@1000.service": false, "lodash@4.17.21": false,

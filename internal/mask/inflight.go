@@ -363,12 +363,19 @@ func isHexBetween(value []byte, prefix, suffix string) bool {
 
 func hexOnly(text []byte) bool {
 	for _, c := range text {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		if !isHex[c] {
 			return false
 		}
 	}
 	return true
 }
+
+var isHex = func() (is [256]bool) {
+	for _, c := range []byte("0123456789abcdef") {
+		is[c] = true
+	}
+	return is
+}()
 
 func digitsOnly(text []byte) bool {
 	for _, c := range text {
