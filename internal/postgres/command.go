@@ -30,9 +30,10 @@ func conninfoValue(s string) string {
 }
 
 // DumpArgs is pg_dump into the folder dir, in the snapshot that another session exported.
-func DumpArgs(spec inventory.Server, dir, snapshot string, jobs int) []string {
-	return []string{tool(spec, "pg_dump"), "--no-password", "--format=directory", fmt.Sprintf("--jobs=%d", jobs),
+func DumpArgs(spec inventory.Server, dir, snapshot string, jobs int, options ...string) []string {
+	args := []string{tool(spec, "pg_dump"), "--no-password", "--format=directory", fmt.Sprintf("--jobs=%d", jobs),
 		"--snapshot=" + snapshot, "--file=" + dir, "--dbname=" + Conninfo(spec, spec.Name)}
+	return append(args, options...)
 }
 
 // SchemaArgs is pg_dump of the schema of a database as its owner, to stdout.
@@ -50,11 +51,15 @@ func RestoreArgs(spec inventory.Server, database, dir string, options ...string)
 	return append(append(args, options...), dir)
 }
 
-// CopyArgs is psql for one COPY FROM stdin into database as the owner, after the statements in session. Errors
-// come as their SQLSTATE alone: the messages of a failed COPY quote rows.
+// untimed lifts the limits that an administrator may have set to a statement or a transaction; the latter came with
+// PostgreSQL 17. pg_dump and pg_restore do the same for their own sessions.
+const untimed = `DO 'BEGIN PERFORM pg_catalog.set_config(name, ''0'', false) FROM pg_catalog.pg_settings WHERE name IN (''statement_timeout'', ''transaction_timeout''); END'`
+
+// CopyArgs is psql for one COPY FROM stdin into database as the owner, after the statements in session, however long it
+// takes. Errors come as their SQLSTATE alone: the messages of a failed COPY quote rows.
 func CopyArgs(spec inventory.Server, database string, session []string, copyFrom string) []string {
 	args := []string{tool(spec, "psql"), "--no-password", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=sqlstate",
-		"--dbname=" + Conninfo(spec, database), "--command=SET ROLE " + Ident(spec.Owner), "--command=SET row_security = off"}
+		"--dbname=" + Conninfo(spec, database), "--command=SET ROLE " + Ident(spec.Owner), "--command=SET row_security = off", "--command=" + untimed}
 	for _, sql := range append(session, copyFrom) {
 		args = append(args, "--command="+sql)
 	}

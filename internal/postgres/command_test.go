@@ -42,6 +42,7 @@ func TestCommandLines(t *testing.T) {
 --dbname=host='127.0.0.1' port=5432 user='u' dbname='x' application_name=rehearsal
 --command=SET ROLE "o"
 --command=SET row_security = off
+--command=` + untimed + `
 --command=SET client_encoding = 'UTF8';
 --command=COPY public.t (a) FROM stdin;`: CopyArgs(local, "x", []string{"SET client_encoding = 'UTF8';"}, "COPY public.t (a) FROM stdin;"),
 		`psql
