@@ -2,19 +2,23 @@ package archive
 
 import (
 	"bufio"
-	"compress/zlib"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
 )
 
 // Blocks reads a whole file of pg_dump -Fc and gives the rows of every table to the writer that into returns for the
 // table's entry; nil passes them over, unread. A file that ends early, or is none, is an error.
 //
 // A block of data is a type, the number of its entry, and chunks with their lengths, ended by one of length 0; the chunks
-// together are one stream of zlib (pg_backup_custom.c, compress_gzip.c).
+// together are one stream of zlib or zstd (pg_backup_custom.c, compress_gzip.c, compress_zstd.c).
 func (t *TOC) Blocks(file io.Reader, into func(entry int) io.Writer) error {
-	if t.Compression != "" && t.Compression != "gzip" {
+	unpack, ok := packed[t.Compression]
+	if !ok {
 		return fmt.Errorf("its rows are compressed by %s", t.Compression)
 	}
 	r := bufio.NewReaderSize(file, 64<<10)
@@ -35,7 +39,7 @@ func (t *TOC) Blocks(file io.Reader, into func(entry int) io.Writer) error {
 		}
 		switch kind {
 		case blockData:
-			err = t.block(r, into(entry))
+			err = t.block(r, into(entry), unpack)
 		case blockLargeObjects:
 			err = t.skipLargeObjects(r)
 		default:
@@ -60,25 +64,73 @@ func (t *TOC) skipLargeObjects(r *bufio.Reader) error {
 		if err != nil || oid == 0 {
 			return err
 		}
-		if err := t.block(r, nil); err != nil {
+		if err := t.block(r, nil, nil); err != nil {
 			return err
 		}
 	}
 }
 
+// packed copies the rows of a block, by the compression of the archive.
+var packed = map[string]func(rows io.Writer, packed io.Reader) error{
+	"": func(rows io.Writer, packed io.Reader) error { _, err := io.Copy(rows, packed); return err },
+	"gzip": func(rows io.Writer, packed io.Reader) error {
+		r, err := zlib.NewReader(packed)
+		if err == nil {
+			_, err = io.Copy(rows, r)
+		}
+		return err
+	},
+	"zstd": Unzstd,
+}
+
+// zstdWindow is how much of what it has written already a stream of zstd may refer to, and Unzstd has to hold: what
+// libzstd, and so pg_restore, takes unless it is told more (ZSTD_WINDOWLOG_LIMIT_DEFAULT). pg_dump's own choice is 2 MB.
+const zstdWindow = 128 << 20
+
+// wholeBytes is how many bytes a stream may have to be unpacked as a whole, and wholeRows into how many: without a window,
+// which the many small tables of a dump by --compress=zstd:long would each ask 128 MB for.
+const (
+	wholeBytes = 64 << 10
+	wholeRows  = 4 << 20
+)
+
+// Unzstd copies the rows of a stream of zstd. One that is empty, cut short or damaged, or would take more memory than
+// libzstd gives it, is an error.
+func Unzstd(rows io.Writer, packed io.Reader) error {
+	var head bytes.Buffer
+	n, err := io.CopyN(&head, packed, wholeBytes)
+	if n == 0 && err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	if err != nil && err != io.EOF {
+		return err
+	}
+	r, openErr := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdWindow), zstd.WithDecodeAllCapLimit(true))
+	if openErr != nil {
+		return openErr
+	}
+	defer r.Close()
+	if err == io.EOF {
+		whole, err := r.DecodeAll(head.Bytes(), make([]byte, 0, wholeRows))
+		if err == nil {
+			_, err = rows.Write(whole)
+		}
+		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+			return err
+		}
+	}
+	if err := r.Reset(io.MultiReader(&head, packed)); err != nil {
+		return err
+	}
+	_, err = io.Copy(rows, r)
+	return err
+}
+
 // block reads the chunks of one block.
-func (t *TOC) block(r *bufio.Reader, to io.Writer) error {
+func (t *TOC) block(r *bufio.Reader, to io.Writer, unpack func(rows io.Writer, packed io.Reader) error) error {
 	c := &chunks{toc: t, r: r}
 	if to != nil {
-		var rows io.Reader = c
-		if t.Compression == "gzip" {
-			unpacked, err := zlib.NewReader(c)
-			if err != nil {
-				return err
-			}
-			rows = unpacked
-		}
-		if _, err := io.Copy(to, rows); err != nil {
+		if err := unpack(to, c); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ const dumpJobs = 2
 // made, and is run.Unfit all the same. Whatever ends it early leaves nothing on production and no backup.
 func Create(ctx context.Context, t *run.Target, db *inventory.Database) error {
 	c := &creation{t: t, db: db}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	if err := c.files.Load(db.SQL); err != nil {
 		return err
 	}
@@ -84,6 +87,7 @@ type creation struct {
 	id         postgres.Identity
 	tx         pgx.Tx
 	snapshot   string
+	packing    chan packing
 	sender     *sender
 	draft      *archive.Draft
 	keepDraft  func() // forgets the cleanup that removes the draft
@@ -196,27 +200,50 @@ func (c *creation) dump(ctx context.Context, s *run.Step) (err error) {
 		return err
 	}
 	c.keepDraft = c.t.Cleanup("remove the unfinished backup on "+c.archive.Host.Name(), c.draft.Discard)
-	cmd, err := c.production.Command(ctx, postgres.DumpArgs(c.db.Production, spool, c.snapshot, dumpJobs), nil)
-	if err != nil {
-		return err
-	}
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
 	c.sender = newSender(ctx, h, spool, c.draft)
 	watched, stop := context.WithCancel(c.sender.ctx)
 	defer stop()
 	go c.sender.watch(watched, 2*time.Second, s.Add)
-	if err := h.Run(c.sender.ctx, cmd); err != nil {
+	var pack packing
+	select {
+	case pack = <-c.packing:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	err = c.pgDump(spool, pack.options)
+	if builtWithout(err) {
+		pack = packing{detail: "gzip, as pg_dump on " + h.Name() + " was built without zstd"}
+		err = c.pgDump(spool, pack.options)
+	}
+	if err != nil {
 		if unsent := c.sender.failed(ctx); unsent != nil {
 			return unsent
 		}
 		return dumpError(h.Name(), err)
 	}
-	for line := range strings.Lines(stderr.String()) {
-		c.t.Warn("on %s: %s", h.Name(), strings.TrimSpace(line))
-	}
+	s.Detail("%s", pack.detail)
 	return c.tx.Rollback(ctx)
 }
+
+// pgDump runs pg_dump to its end, or that of what is sent meanwhile, and warns of what it says.
+func (c *creation) pgDump(spool string, options []string) error {
+	cmd, err := c.production.Command(c.sender.ctx, postgres.DumpArgs(c.db.Production, spool, c.snapshot, dumpJobs, options...), nil)
+	if err != nil {
+		return err
+	}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := c.production.Host.Run(c.sender.ctx, cmd); err != nil {
+		return err
+	}
+	for line := range strings.Lines(stderr.String()) {
+		c.t.Warn("on %s: %s", c.production.Host.Name(), strings.TrimSpace(line))
+	}
+	return nil
+}
+
+// reasonless is what pg_dump 17 says when the last write of a file packed by zstd fails: it asks for the reason too late.
+var reasonless = regexp.MustCompile(`(?m)^pg_dump: error: could not (write|close) .*: (Success|No error information)$`)
 
 // dumpError is pg_dump's own first error: its command line helps nobody.
 func dumpError(where string, err error) error {
@@ -227,6 +254,9 @@ func dumpError(where string, err error) error {
 	switch {
 	case exit.DiskFull():
 		return run.Fail(run.Unreachable, "make room there, or move the folder of `state` in the inventory", "pg_dump on %s, writing its spool: No space left on device", where)
+	case reasonless.MatchString(exit.Stderr):
+		return run.Fail(run.Unreachable, "make room there, or move the folder of `state` in the inventory",
+			"pg_dump on %s could not write its spool and does not say why; as a rule: No space left on device", where)
 	case exit.Status > 128:
 		return run.Fail(run.Unexpected, "the kernel's log there says whether memory ran out; then run it again", "pg_dump on %s was ended by signal %d", where, exit.Status-128)
 	default:

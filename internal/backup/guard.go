@@ -90,6 +90,7 @@ func (c *creation) versions(ctx context.Context) error {
 	if problem, hint := v.Misfit(); problem != "" {
 		return run.Fail(run.Unfit, hint, "a backup would not be fit: %s", problem)
 	}
+	c.choosePacking(ctx, v.Dump)
 	return nil
 }
 

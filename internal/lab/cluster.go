@@ -266,8 +266,19 @@ func ids(u *user.User) (uid, gid int) {
 	return uid, gid
 }
 
+// Postgres names the environment variable with the folder of initdb, pg_dump and all the others of the PostgreSQL that the
+// lab and the tests use, where that is not to be the newest one installed.
+const Postgres = "REHEARSAL_TEST_POSTGRES"
+
 // postgresBin finds the folder of the newest server's programs. Debian and Red Hat keep them out of PATH.
 func postgresBin() (string, error) {
+	if bin := os.Getenv(Postgres); bin != "" {
+		_, err := os.Stat(filepath.Join(bin, "initdb"))
+		if err != nil {
+			err = run.Fail(run.Usage, "it names the folder of initdb and all the others", "%s: %w", Postgres, err)
+		}
+		return bin, err
+	}
 	var found []string
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/initdb", "/usr/pgsql-*/bin/initdb"} {
 		matches, _ := filepath.Glob(pattern)

@@ -208,6 +208,29 @@ const notUnpacked = 74
 // unpackers are the programs that unpack the files of a dump, by suffix.
 var unpackers = map[string]string{".gz": "gzip", ".zst": "zstd", ".lz4": "lz4"}
 
+// unpackable refuses a backup whose files staging has no program for. gzip is where the others of POSIX are.
+func (r *Restore) unpackable(ctx context.Context) error {
+	for _, suffix := range []string{".zst", ".lz4"} {
+		has := func(e archive.Entry) bool { f, _ := r.dataFile(e); return path.Ext(f.Name) == suffix }
+		if !slices.ContainsFunc(r.toc.Data(), has) {
+			continue
+		}
+		err := r.Staging.Host.Run(ctx, host.Cmd{Script: `command -v "$1" >/dev/null`, Args: []string{unpackers[suffix]}})
+		var exit *host.ExitError
+		if errors.As(err, &exit) {
+			return noUnpacker(unpackers[suffix], r.Backup.ID, r.Staging.Host.Name())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func noUnpacker(program, backup, where string) error {
+	return run.Fail(run.Unreachable, fmt.Sprintf("install %s on %s", program, where), "the rows of backup %s are packed by %s, which is not on %s", backup, program, where)
+}
+
 // splitBytes is the size of a packed file from which on a table that a trigger masks is loaded by two sessions, each of
 // which takes every other row: a session masks on one core, and most of the time of a load is masking then. Reading the
 // rows twice costs a microsecond a row; masking one costs ten.

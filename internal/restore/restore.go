@@ -124,6 +124,7 @@ func (r *Restore) prepare(ctx context.Context, toc []byte) error {
 		}
 		return r.layOut(ctx, toc)
 	})
+	g.Go(func() error { return r.unpackable(ctx) })
 	g.Go(func() error {
 		return r.Staging.Create(ctx, r.Session, r.Database, r.Staging.Spec.Owner, r.toc.DatabaseOptions())
 	})

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"path"
 	"slices"
 	"sync"
+
+	"github.com/klauspost/compress/gzip" // takes two thirds of the standard library's time
 
 	"rehearsal/internal/archive"
 	"rehearsal/internal/canary"
@@ -175,6 +176,7 @@ var unpack = map[string]func(rows io.Writer, packed io.Reader) error{
 		}
 		return err
 	},
+	".zst": archive.Unzstd,
 	".dat": func(rows io.Writer, packed io.Reader) error { _, err := io.Copy(rows, packed); return err },
 }
 

@@ -2,6 +2,7 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -14,9 +15,9 @@ import (
 	"rehearsal/internal/run"
 )
 
-// counting prints the line at which the rows of a file of COPY end, for $2, unpacked by $1. COPY's text format has a row
-// a line, whatever is in it, and "\." behind the last (PostgreSQL's documentation of COPY, "Text Format").
-const counting = `LC_ALL=C; export LC_ALL; eval "$1" <"$2" | grep -nxF '\.'`
+// counting prints the line at which the rows of a file of COPY end, for $1, unpacked by the command behind it. COPY's text
+// format has a row a line, whatever is in it, and "\." behind the last (PostgreSQL's documentation of COPY, "Text Format").
+const counting = `LC_ALL=C; export LC_ALL; file=$1; shift; command -v "$1" >/dev/null || exit 127; "$@" <"$file" | grep -nxF '\.'`
 
 // CountSkipped counts the rows of the tables that the rules truncate, where they lie on the backup host: they are never
 // fetched. A file that holds other rows than the manifest counted, or that cannot be read to the end of its rows, is
@@ -47,14 +48,18 @@ func (r *Restore) CountSkipped(ctx context.Context) (results []TableResult, err 
 // countFile counts the rows in one table's file.
 func (r *Restore) countFile(ctx context.Context, e archive.Entry) (rows int64, err error) {
 	file, _ := r.dataFile(e)
-	unpack := "cat"
+	unpack := []string{"cat"}
 	if program, packed := unpackers[path.Ext(file.Name)]; packed {
-		unpack = program + " -dc"
+		unpack = []string{program, "-dc"}
 	}
 	h, name := r.Archive.Host, postgres.Qualify(e.Namespace, e.Tag)
-	out, err := h.Output(ctx, host.Cmd{Script: counting, Args: []string{unpack, r.Archive.File(r.Backup, file.Name)}})
+	out, err := h.Output(ctx, host.Cmd{Script: counting, Args: append([]string{r.Archive.File(r.Backup, file.Name)}, unpack...)})
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
+	}
+	var exit *host.ExitError
+	if errors.As(err, &exit) && exit.Status == 127 {
+		return 0, noUnpacker(unpack[0], r.Backup.ID, h.Name())
 	}
 	line, _, _ := strings.Cut(out, ":")
 	if err != nil || line == "" {

@@ -319,7 +319,7 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 || neg {
 		ts.Fatalf("usage: damage flip|cut|remove")
 	}
-	names, err := filepath.Glob(filepath.Join(ts.Getenv("BACKUPS"), ts.Getenv("ID"), "dump", "*.gz"))
+	names, err := filepath.Glob(filepath.Join(ts.Getenv("BACKUPS"), ts.Getenv("ID"), "dump", "*.dat.*"))
 	ts.Check(err)
 	var file string
 	var text []byte

@@ -25,7 +25,7 @@ func TestALargeMaskedTableIsLoadedByTwoSessionsAndEveryRowArrives(t *testing.T) 
 	}
 	write("{keep: [id], email: [sender], token: [body]}")
 	created := s.run(t, "backup:create")
-	names, err := filepath.Glob(filepath.Join(s.dir, "backups", created.Backup, "dump", "*.dat.gz"))
+	names, err := filepath.Glob(filepath.Join(s.dir, "backups", created.Backup, "dump", "*.dat.*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func dataFile(t *testing.T, backup, table string) string {
 	}
 	for line := range strings.Lines(string(out)) {
 		if id, rest, _ := strings.Cut(line, ";"); strings.Contains(rest, "TABLE DATA public "+table+" ") {
-			return filepath.Join(backup, "dump", id+".dat.gz")
+			return filepath.Join(backup, "dump", id+".dat"+suffix())
 		}
 	}
 	t.Fatalf("no data of %s in %s", table, backup)
