@@ -289,6 +289,30 @@ func TestTenCutsLoseNothingAndAreEachSaidOnce(t *testing.T) {
 	}
 }
 
+func TestALineThatHasWorkedIsDialledAgainAsSoonAsItBreaks(t *testing.T) {
+	noLeak(t)
+	spec := serve(t)
+	proxy := proxied(t, spec)
+	h := dial(t, spec)
+	w := quick(h)
+	h.lanes.backoff, h.Memory = time.Hour, 16*block
+	h.warn = func(format string, args ...any) { // lanes.mu is held
+		if w.warn(format, args...); h.lanes.pause.After(time.Now().Add(settling)) {
+			t.Errorf("it is dialled again after %v", time.Until(h.lanes.pause))
+		}
+	}
+	file, data := noise(t, 100*block)
+	var got bytes.Buffer
+	err := h.Read(t.Context(), &at{w: &got, n: 50 * block, f: func(times int) {
+		if times == 1 {
+			proxy.Cut()
+		}
+	}}, file, int64(len(data)))
+	if err != nil || !bytes.Equal(got.Bytes(), data) || len(w.all()) != 1 {
+		t.Errorf("got %d of %d bytes, %v; said %q", got.Len(), len(data), err, w.all())
+	}
+}
+
 // calm tells whether bytes came since the last break, or there is nothing left to come.
 func calm(h *Host) bool {
 	h.lanes.mu.Lock()

@@ -70,16 +70,21 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// breaks is what is known of a line that broke under several commands that share their work.
+// breaks is what is known of a line that broke under several commands that share their work. Tries begin some time apart,
+// however long one takes: what has worked for that long is tried again as soon as it breaks.
 type breaks struct {
 	// Fields so that a test need not wait as long.
-	backoff  time.Duration // before the first attempt after a break; doubled for each further one
+	backoff  time.Duration // between the first tries after a break; doubled for each further one
 	attempts int           // in vain, before those who wait fail
 
 	generation int       // of the commands; the next begins when one breaks
 	tries      int       // since the last one that got somewhere
+	due        time.Time // when the last one was
 	pause      time.Time // before which none is opened
 }
+
+// settling is for all of a host's connections to end with their line: a try on one that has yet to would be a break more.
+const settling = 50 * time.Millisecond
 
 func newBreaks() breaks { return breaks{backoff: 250 * time.Millisecond, attempts: 12} }
 
@@ -87,17 +92,21 @@ func newBreaks() breaks { return breaks{backoff: 250 * time.Millisecond, attempt
 // break ends, the first counts: the others are of the same generation. One that could not be opened while others are open
 // is tried again later, in silence. first says that a person should hear of it, hopeless that there were too many.
 func (b *breaks) broke(generation int, open, others bool) (first, hopeless bool) {
+	now := time.Now()
 	counts := generation == b.generation && (open || !others)
 	if counts {
 		b.generation++
 		b.tries++
+		b.due = b.due.Add(min(b.backoff<<min(b.tries-1, 16), longestBackoff))
+		if soon := now.Add(settling); b.due.Before(soon) {
+			b.due = soon
+		}
 	}
-	soon := time.Now().Add(min(b.backoff<<min(max(b.tries, 1)-1, 16), longestBackoff))
 	switch {
-	case counts, !others && soon.Before(b.pause):
-		b.pause = soon
+	case counts, !others && b.due.Before(b.pause):
+		b.pause = b.due
 	case generation == b.generation:
-		b.pause = time.Now().Add(longestBackoff)
+		b.pause = now.Add(longestBackoff)
 	}
 	return counts && b.tries == 1, b.tries > b.attempts && !others
 }
