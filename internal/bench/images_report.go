@@ -54,11 +54,11 @@ func compared(p *part, o Options) {
 }
 
 const howToReadImages = `Seconds are wall clock, of the whole command: what images:verify takes includes its start, its connections and the search for its
-agent on both hosts; "walk and read" is its step between. "CPU s" is what the command and what the hosts ran for it used; "all others here"
+agent on both hosts; "walk and read" is from when the first agent begins to walk to the last one's last word, its index written. "CPU s" is what the command and what the hosts ran for it used; "all others here"
 is everybody else meanwhile, the kernel's own threads and, far away, the proxy included. rclone drops what it has read from the page cache, so that it always
 reads cold. Sound files that are reported have odd names: a line feed, invalid UTF-8. Memory is the peak resident set.
 
-Of what is not reached: far away, half of our time goes to some ten round trips, logging in and starting the agents, however many
-files there are. A cold first run reads as fast as eight readers get it from this disk. Beside a bare walk the second run writes the
-index of the next.
+Far away, what is left of our time whatever the files is twelve round trips: seven until we are logged in, one for a session, one
+for the home directory, two to start the agent and to hear of it, one to end it. A cold first run reads as fast as eight readers get it from this
+disk. Beside a bare walk the second run writes the index of the next.
 `

@@ -29,7 +29,7 @@ const (
 	ours     = "images:verify"
 	oursFast = "images:verify, xxh128"
 	oursBare = "images:verify, reread: 0%"
-	reading1 = "walk and read" // the step of ours that goes through the trees
+	reading1 = "walk and read" // what of ours goes through the trees; it begins while the step before still connects
 	rsyncAll = "rsync -rlnc --delete"
 	rsyncRun = "rsync -rln --delete"
 	rclone   = "rclone check"
@@ -99,7 +99,7 @@ func (s *site) ours(ctx context.Context, p peer, sides [2]string, far bool) (sam
 		}
 		found.Write(append(line, '\n'))
 	}
-	seconds := map[string]float64{p.name: u.wall.Seconds(), p.name + ", " + reading1: r.of(reading1)}
+	seconds := map[string]float64{p.name: u.wall.Seconds(), p.name + ", " + reading1: r.Walk}
 	return sample{seconds: seconds, client: u.cpu, rss: u.rss, found: found.String()}, nil
 }
 

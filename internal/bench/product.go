@@ -22,6 +22,7 @@ type result struct {
 
 	Files         int              `json:"files"` // and these of images:verify
 	Bytes         int64            `json:"wan_bytes"`
+	Walk          float64          `json:"walk_seconds"`
 	Discrepancies []map[string]any `json:"discrepancies"`
 	Unchecked     []map[string]any `json:"unchecked_paths"`
 }

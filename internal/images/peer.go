@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rehearsal/internal/host"
+	"rehearsal/internal/images/deploy"
 	"rehearsal/internal/images/tree"
 	"rehearsal/internal/images/wire"
 	"rehearsal/internal/inventory"
@@ -22,17 +23,21 @@ import (
 // peer is one folder of one side, and what its agents say of it.
 type peer struct {
 	side  Side
-	root  string
+	at    inventory.Tree
+	root  string // at's path, absolute
 	host  *host.Host
-	agent string          // absolute path of the program there
+	agent *deploy.Agent
 	life  context.Context // of the agents, which outlive the steps
 	warn  func(format string, args ...any)
 
 	scanner *session // has scanned, and lists
 	looker  *session
+	store   string
 	request wire.ScanRequest
 
 	folders *queue
+	greeted chan struct{} // closed when an agent has begun to walk
+	began   time.Time     // when that was
 	notices []wire.Notice
 	hello   wire.Greeting
 	skew    time.Duration // how far the host's clock is ahead of ours
@@ -62,14 +67,30 @@ func (p *peer) close() {
 	}
 }
 
-// ask makes the request to the peer of a store.
-func (p *peer) ask(store *inventory.ImageStore, o Options, seed uint64) {
+// request is what the peers of a store are asked for.
+func request(store *inventory.ImageStore, o Options, seed uint64) wire.ScanRequest {
+	return wire.ScanRequest{
+		Version: wire.Version, Algorithm: store.Hash, Seed: seed, Side: rand.Uint64(), Reread: store.Reread, Full: o.Full, Deep: o.Deep,
+		Limit: store.ReadLimit, Ignore: store.Ignore,
+	}
+}
+
+// begin has the peer scanned on its host, from now on.
+func (p *peer) begin(w *walks, h *host.Host, agent *deploy.Agent) {
+	p.host, p.agent, p.root = h, agent, h.Path(p.at.Path)
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(p.root))
-	p.request = wire.ScanRequest{
-		Version: wire.Version, Root: p.root, State: p.host.State("images", fmt.Sprintf("%s-%08x", store.Name, sum.Sum32())),
-		Algorithm: store.Hash, Seed: seed, Side: rand.Uint64(), Reread: store.Reread, Full: o.Full, Deep: o.Deep,
-		Limit: store.ReadLimit, Ignore: store.Ignore,
+	p.request.Root, p.request.State = p.root, h.State("images", fmt.Sprintf("%s-%08x", p.store, sum.Sum32()))
+	w.Go(func() error { return p.scan(w.ctx) })
+}
+
+// wait returns when an agent walks, or ctx has ended.
+func (p *peer) wait(ctx context.Context) error {
+	select {
+	case <-p.greeted:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -80,10 +101,18 @@ const (
 	backoff = time.Second
 )
 
-// scan has the peer walked and read. A line that is cut and an agent that is killed cost what was read in the last
-// seconds: the agent goes on where its index ends, and the digests that were heard before are passed over.
+// scan has the peer walked and read, by an agent that is put there where it is missing. A line that is cut and an agent
+// that is killed cost what was read in the last seconds: the agent goes on where its index ends, and the digests that were
+// heard before are passed over.
 func (p *peer) scan(ctx context.Context) (err error) {
 	defer func() { p.folders.end(err) }()
+	err = p.again(ctx, func() error { return p.scanOnce(ctx) })
+	if !p.agent.Missing(err) {
+		return err
+	}
+	if err := p.agent.Put(ctx); err != nil {
+		return err
+	}
 	return p.again(ctx, func() error { return p.scanOnce(ctx) })
 }
 
@@ -146,6 +175,7 @@ func (p *peer) scanOnce(ctx context.Context) error {
 		case wire.Hello:
 			if p.hello, err = wire.Decode[wire.Greeting](payload); err == nil {
 				p.skew = skew(p.hello.Clock, asked, time.Now())
+				p.greet()
 			}
 		case wire.Progress:
 			var c wire.Count
@@ -168,6 +198,16 @@ func (p *peer) scanOnce(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
+	}
+}
+
+// greet says that an agent has begun. It may be not the first one.
+func (p *peer) greet() {
+	select {
+	case <-p.greeted:
+	default:
+		p.began = time.Now()
+		close(p.greeted)
 	}
 }
 

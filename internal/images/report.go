@@ -1,6 +1,7 @@
 package images
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -122,6 +123,7 @@ type summary struct {
 	files, identical         int64
 	bytes, read, wan         int64
 	oldest                   time.Time
+	walked                   time.Duration
 	referenced               bool
 	discrepancies, unchecked []mention
 }
@@ -149,6 +151,7 @@ func (s *summary) add(c *comparison) {
 	if o := both.oldest(); o.Before(s.oldest) {
 		s.oldest = o
 	}
+	s.walked = max(s.walked, c.walked)
 	s.referenced = s.referenced || c.References != nil
 	for _, f := range c.found.kept {
 		if f.Kind.Discrepancy() {
@@ -165,6 +168,7 @@ func (s *summary) set(t *run.Target) {
 		value any
 	}{
 		{"files", s.files}, {"bytes", s.bytes}, {"read_bytes", s.read}, {"wan_bytes", s.wan},
+		{"walk_seconds", math.Round(1000*s.walked.Seconds()) / 1000},
 		{"identical", s.identical}, {"pending", s.count[Pending]}, {"unchecked", s.count.unchecked()},
 		{"oldest_reading", s.oldest.UTC().Format(time.RFC3339)},
 		{"discrepancies", s.discrepancies}, {"unchecked_paths", s.unchecked},

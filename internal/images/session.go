@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rehearsal/internal/host"
+	"rehearsal/internal/images/deploy"
 	"rehearsal/internal/images/wire"
 	"rehearsal/internal/run"
 )
@@ -21,8 +22,8 @@ type session struct {
 	ended  chan struct{}
 }
 
-// start starts the agent at program, an absolute path on h. It runs until Close, ctx's end or the connection's.
-func start(ctx context.Context, h *host.Host, program string) *session {
+// start starts an agent on h. It runs until Close, ctx's end or the connection's.
+func start(ctx context.Context, h *host.Host, agent *deploy.Agent) *session {
 	in, stdin := io.Pipe()
 	stdout, out := io.Pipe()
 	s := &session{Conn: wire.NewConn(stdout, stdin), host: h, stdin: stdin, stdout: stdout, ended: make(chan struct{})}
@@ -30,7 +31,9 @@ func start(ctx context.Context, h *host.Host, program string) *session {
 	go func() {
 		defer unread()
 		defer close(s.ended)
-		err := h.Run(ctx, host.Cmd{Args: []string{program}, Stdin: in, Stdout: out})
+		c := agent.Cmd()
+		c.Stdin, c.Stdout = in, out
+		err := h.Run(ctx, c)
 		if err == nil {
 			err = io.EOF
 		}

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -42,7 +43,9 @@ func Verify(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, 
 func compare(ctx context.Context, t *run.Target, stores []*inventory.ImageStore, o Options) (all []*comparison, err error) {
 	life, end := context.WithCancel(ctx)
 	defer end()
+	w := newWalks(life)
 	defer func() {
+		w.end()
 		for _, c := range all {
 			c.close()
 			c.found.list.discard()
@@ -50,10 +53,10 @@ func compare(ctx context.Context, t *run.Target, stores []*inventory.ImageStore,
 	}()
 	steps := []run.Part{
 		run.Named("connect", func(ctx context.Context, s *run.Step) (err error) {
-			all, err = connect(life, ctx, t, stores, o)
+			all, err = connect(life, ctx, t, w, stores, o)
 			return err
 		}),
-		run.Named("walk and read", func(ctx context.Context, s *run.Step) error { return scan(ctx, t, s, all) }),
+		run.Named("walk and read", func(ctx context.Context, s *run.Step) error { return scan(t, s, w, all) }),
 		run.Named("look again", func(ctx context.Context, s *run.Step) error { return settle(ctx, s, all) }),
 	}
 	if o.refer && slices.ContainsFunc(stores, func(s *inventory.ImageStore) bool { return s.References != nil }) {
@@ -76,6 +79,7 @@ type comparison struct {
 	Options
 	production, backup []*peer
 	differing          []wire.Bucket
+	walked             time.Duration   // from when the first agent began to the last one's last word
 	references         *references     // nil: nothing is said to refer to the images
 	damaged            map[string]bool // paths that an index calls so, and that were not looked at again
 	found              findings
@@ -91,15 +95,30 @@ func (c *comparison) close() {
 	closing.Wait()
 }
 
-// place is a host and what is there for us.
-type place struct {
-	host  *host.Host
-	agent string // absolute path of the program; "" where only a database is
+// walks are the scans of all peers. Each begins as soon as its host is reached, so that a host that is far away has the
+// others read while it is logged in to. The first that fails ends all of them.
+type walks struct {
+	*errgroup.Group
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
-// connect dials every host once, puts the agent where images are, and tries the queries of references. Agents that are
-// started there live as long as life.
-func connect(life, ctx context.Context, t *run.Target, stores []*inventory.ImageStore, o Options) (all []*comparison, err error) {
+func newWalks(life context.Context) *walks {
+	ctx, cancel := context.WithCancel(life)
+	w := &walks{cancel: cancel}
+	w.Group, w.ctx = errgroup.WithContext(ctx)
+	return w
+}
+
+// end ends what still walks.
+func (w *walks) end() {
+	w.cancel()
+	_ = w.Wait()
+}
+
+// connect dials every host once, has the agents begin where images are, and tries the queries of references. Agents
+// that are started live as long as life.
+func connect(life, ctx context.Context, t *run.Target, w *walks, stores []*inventory.ImageStore, o Options) (all []*comparison, err error) {
 	for _, store := range stores {
 		c := &comparison{ImageStore: store, Options: o, damaged: map[string]bool{}, found: findings{n: counts{}}}
 		all = append(all, c)
@@ -111,79 +130,96 @@ func connect(life, ctx context.Context, t *run.Target, stores []*inventory.Image
 				return all, err
 			}
 		}
-	}
-	places, err := reach(ctx, t, all)
-	if err != nil {
-		return all, err
-	}
-	for _, c := range all {
+		seed := rand.Uint64()
 		side := func(side Side, trees []inventory.Tree) (peers []*peer) {
 			for _, tr := range trees {
-				at := places[tr.Host.Name]
-				peers = append(peers, &peer{side: side, root: at.host.Path(tr.Path), host: at.host, agent: at.agent, life: life, warn: t.Warn, folders: newQueue()})
+				peers = append(peers, &peer{side: side, at: tr, life: life, warn: t.Warn, store: store.Name, request: request(store, o, seed),
+					folders: newQueue(), greeted: make(chan struct{})})
 			}
 			return peers
 		}
 		c.production, c.backup = side(Production, c.Production), side(Backup, c.Backup)
+	}
+	hosts, err := reach(ctx, t, w, all)
+	if err != nil {
+		return all, err
+	}
+	for _, c := range all {
 		if c.references == nil {
 			continue
 		}
-		if err := c.references.try(ctx, places[c.References.Database.Production.Host.Name].host, c.References); err != nil {
+		if err := c.references.try(ctx, hosts[c.References.Database.Production.Host.Name], c.References); err != nil {
 			return all, fmt.Errorf("trying the query of references: %w", err)
 		}
 	}
 	return all, nil
 }
 
-// reach dials all hosts at once.
-func reach(ctx context.Context, t *run.Target, all []*comparison) (map[string]*place, error) {
-	wanted, images := map[string]*inventory.Host{}, map[string]bool{}
+// reach dials all hosts at once, and returns when all agents have begun.
+func reach(ctx context.Context, t *run.Target, w *walks, all []*comparison) (map[string]*host.Host, error) {
+	wanted, peers := map[string]*inventory.Host{}, map[string][]*peer{}
 	for _, c := range all {
-		for _, tr := range slices.Concat(c.Production, c.Backup) {
-			wanted[tr.Host.Name], images[tr.Host.Name] = tr.Host, true
+		for _, p := range c.peers() {
+			h := p.at.Host
+			wanted[h.Name], peers[h.Name] = h, append(peers[h.Name], p)
 		}
 		if c.references != nil {
 			h := c.References.Database.Production.Host
 			wanted[h.Name] = h
 		}
 	}
-	places := map[string]*place{}
-	g, ctx := errgroup.WithContext(ctx)
-	for name, h := range wanted {
-		at := &place{}
-		places[name] = at
-		g.Go(func() (err error) {
-			if at.host, err = host.DialFor(ctx, t, h); err != nil || !images[name] {
+	ready := sync.OnceValue(func() deploy.Ready { return deploy.Find(ctx) })
+	go ready()
+	var mu sync.Mutex
+	hosts := map[string]*host.Host{}
+	g, dialling := errgroup.WithContext(w.ctx)
+	for name, spec := range wanted {
+		g.Go(func() error {
+			h, err := host.DialFor(dialling, t, spec)
+			if err != nil {
 				return err
 			}
-			at.agent, err = deploy.Put(ctx, at.host)
-			return err
+			mu.Lock()
+			hosts[name] = h
+			mu.Unlock()
+			if len(peers[name]) == 0 {
+				return nil
+			}
+			agent := deploy.Expect(h, ready())
+			for _, p := range peers[name] {
+				p.begin(w, h, agent)
+			}
+			for _, p := range peers[name] {
+				if err := p.wait(dialling); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
-	return places, g.Wait()
+	err := g.Wait()
+	if err != nil && w.ctx.Err() != nil { // one of the walks failed, which ended all
+		err = cmp.Or(w.Wait(), err)
+	}
+	return hosts, err
 }
 
 // scan has every folder walked and read at once, and compares the digests meanwhile.
-func scan(ctx context.Context, t *run.Target, s *run.Step, all []*comparison) error {
+func scan(t *run.Target, s *run.Step, w *walks, all []*comparison) error {
 	stop := follow(s, all)
 	defer stop()
-	g, scanning := errgroup.WithContext(ctx)
 	for _, c := range all {
-		seed := rand.Uint64()
-		for _, p := range c.peers() {
-			p.ask(c.ImageStore, c.Options, seed)
-			g.Go(func() error { return p.scan(scanning) })
-		}
-		g.Go(func() (err error) {
+		w.Go(func() (err error) {
 			c.differing, err = differing(c.production, c.backup)
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := w.Wait(); err != nil {
 		return err
 	}
 	for _, c := range all {
 		for _, p := range c.peers() {
+			c.walked = max(c.walked, time.Since(p.began))
 			p.remark(t)
 		}
 		if summed(c.production).Files == 0 {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -218,6 +219,12 @@ func (s *scan) forget() error {
 func (s *scan) run(ctx context.Context) (wire.Summary, error) {
 	if s.old != nil {
 		defer s.old.Close()
+	}
+	if s.old == nil || s.Full {
+		// A thread that waits for the disk keeps one of the runtime's processors until its monitor notices, after 20 µs at best
+		// and some 70 as kernels time it, of the 300 that a small file takes. With as many as there are cores, and 2 of those,
+		// the disk had less than half of the readers' requests: a cold first run took 1.4 times as long.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + readers)
 	}
 	limit := content.NewLimit(s.Limit)
 	stopTelling := s.tellProgress()

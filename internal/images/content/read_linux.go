@@ -77,12 +77,11 @@ func (r *Reader) Read(ctx context.Context, f *tree.Folder, name []byte) (Result,
 }
 
 func (r *Reader) once(ctx context.Context, f *tree.Folder, name []byte) (Result, error) {
-	file, err := f.Open(name)
+	fd, err := f.Descriptor(name)
 	if err != nil {
 		return Result{}, opened(err)
 	}
-	defer file.Close()
-	fd := int(file.Fd())
+	defer unix.Close(fd)
 	before, err := r.settled(ctx, fd)
 	if err != nil {
 		return Result{}, named(name, err)

@@ -49,6 +49,32 @@ func find(ctx context.Context, arch string) (*program, error) {
 		arch, host.Quote(flags(filepath.Base(beside))...), filepath.Dir(beside)), "building the agent for linux/%s: %w", arch, err)
 }
 
+// Ready are the agents that this machine has already, by platform.
+type Ready map[string]*program
+
+// Find returns the agents that find would return without building one. What is wrong with one that is not among them, Put
+// will say.
+func Find(ctx context.Context) Ready {
+	ready := Ready{}
+	w, noSource := newWorkshop(ctx)
+	for platform, arch := range platforms {
+		beside, err := besideUs(arch)
+		if err != nil {
+			continue
+		}
+		p, err := read(beside)
+		if errors.Is(err, fs.ErrNotExist) && noSource == nil {
+			if built, _ := w.built(arch); built {
+				p, err = read(w.file(arch))
+			}
+		}
+		if err == nil {
+			ready[platform] = p
+		}
+	}
+	return ready
+}
+
 func besideUs(arch string) (string, error) {
 	us, err := os.Executable()
 	return filepath.Join(filepath.Dir(us), "rehearsal-agent-linux-"+arch), err
@@ -82,28 +108,46 @@ var building sync.Mutex
 func build(ctx context.Context, arch string) (string, error) {
 	building.Lock()
 	defer building.Unlock()
-	root, err := moduleRoot()
+	w, err := newWorkshop(ctx)
 	if err != nil {
 		return "", err
 	}
-	key, err := sourceKey(ctx, root)
-	if err != nil {
+	if built, err := w.built(arch); built || err != nil {
+		return w.file(arch), err
+	}
+	if err := compile(ctx, w.root, arch, w.file(arch)); err != nil {
 		return "", err
+	}
+	return w.file(arch), forget(w.cache, time.Now().Add(-unused))
+}
+
+// workshop is the source of agents as it is now, and where those that are built from it are kept.
+type workshop struct{ root, key, cache string }
+
+func newWorkshop(ctx context.Context) (w workshop, err error) {
+	if w.root, err = moduleRoot(); err != nil {
+		return w, err
+	}
+	if w.key, err = sourceKey(ctx, w.root); err != nil {
+		return w, err
 	}
 	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	cache = filepath.Join(cache, "rehearsal")
-	file := filepath.Join(cache, fmt.Sprintf("agent-%s-linux-%s", key, arch))
+	w.cache = filepath.Join(cache, "rehearsal")
+	return w, err
+}
+
+func (w workshop) file(arch string) string {
+	return filepath.Join(w.cache, fmt.Sprintf("agent-%s-linux-%s", w.key, arch))
+}
+
+// built tells whether there is an agent, and notes that it was asked for.
+func (w workshop) built(arch string) (bool, error) {
 	now := time.Now()
-	if err := os.Chtimes(file, now, now); !errors.Is(err, fs.ErrNotExist) {
-		return file, err
+	err := os.Chtimes(w.file(arch), now, now)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
 	}
-	if err := compile(ctx, root, arch, file); err != nil {
-		return "", err
-	}
-	return file, forget(cache, now.Add(-unused))
+	return err == nil, err
 }
 
 // moduleRoot is the folder of our go.mod: the working directory or one above it. Mage runs targets in it.

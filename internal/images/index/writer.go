@@ -20,12 +20,17 @@ const (
 	resumedName = "index.resumed" // Resume is at work, or was interrupted
 )
 
+// early is how much is written before the disk gets it too, while the walk goes on: for the 12 MB of 200000 files Seal waited
+// 12 ms, of 400 that the walk takes, and waits for 1.
+const early = 1 << 20
+
 // Writer writes a new index. It is for one goroutine. An error of the disk stays: every later call returns it.
 type Writer struct {
 	path   string
 	f      *os.File // nil once closed
 	marker [markerSize]byte
 	offset int64 // in the file, of the block in buf
+	early  int64 // up to where the kernel was asked to write the file to the disk
 	buf    []byte
 	err    error
 
@@ -171,6 +176,10 @@ func (w *Writer) flush() error {
 	binary.LittleEndian.PutUint32(w.buf[markerSize+4:], checksum(w.offset, payload))
 	_, w.err = w.f.Write(w.buf)
 	w.offset += int64(len(w.buf))
+	if w.offset-w.early >= early {
+		writeEarly(w.f, w.early, w.offset-w.early)
+		w.early = w.offset
+	}
 	w.buf = w.buf[:blockHead]
 	w.written, w.within = w.written[:0], false
 	w.inode, w.read = 0, 0
