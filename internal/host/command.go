@@ -20,6 +20,12 @@ type Cmd struct {
 	Stdin  io.Reader         // nil: the command gets /dev/null and dies with the connection
 	Stdout io.Writer         // nil: discarded
 	Stderr io.Writer         // gets all of it beside the tail in ExitError; must not fail; nil: that tail only
+
+	// Lend gives the command an agent, at SSH_AUTH_SOCK, that signs logins to that Host with the key which let us in there and
+	// nothing else, until the command ends; DialAccess is for it. Root on the machine it runs on can log in with it as well.
+	// It takes a login of its own. Where sshd forwards no agent the error is ErrNoAgent, with code Unreachable and the setting.
+	// When the agent is asked for anything else whoever dialled the lent Host with DialFor is warned, once.
+	Lend *Host
 }
 
 // remote is a Cmd as it goes over the wire.

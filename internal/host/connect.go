@@ -32,18 +32,24 @@ var (
 	heartbeat = 15 * time.Second
 )
 
-// conn is one SSH connection to a host. goph's own dialling has no timeout, jump host or choice of host key
+// conn is one connection to a host. goph's own dialling has no timeout, jump host or choice of host key
 // algorithms, so we dial and hand the client over.
 type conn struct {
-	*goph.Client
-	line     *line
-	sessions int // guarded by Host.mu
+	wire
+	ssh      *secure // the wire again, for what SSH alone has; nil where the host is this machine
+	sessions int     // guarded by Host.mu
 
-	spare chan *ssh.Session // one that was opened ahead
-	full  atomic.Bool       // a session was refused
+	spare chan session // one that was opened ahead
+	full  atomic.Bool  // a session was refused
 
 	gone  chan struct{}         // closed when the connection has ended
 	ended atomic.Pointer[error] // why; set before gone is closed
+}
+
+func newConn(w wire) *conn {
+	c := &conn{wire: w, spare: make(chan session, 1), gone: make(chan struct{})}
+	c.ssh, _ = w.(*secure)
+	return c
 }
 
 // connect dials, proves the host key and logs in. A server that hangs up before it says a word is dialled again a few
@@ -100,11 +106,11 @@ func (h *Host) tooSlow(greeted bool) error {
 
 // handshake calls greeted once the host key is proved.
 func (h *Host) handshake(ctx context.Context, greeted func()) (*conn, error) {
-	t, err := newTrust(h.route, h.spec.HostKey)
+	t, err := h.trust()
 	if err != nil {
 		return nil, err
 	}
-	ids, err := newIdentities(h.route, h.spec.Identity)
+	ids, err := h.identify(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +122,13 @@ func (h *Host) handshake(ctx context.Context, greeted func()) (*conn, error) {
 	// Closing is what stops a handshake.
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	defer stop()
-	l := &line{Conn: raw}
+	l := &line{Conn: raw, opening: &opening{}}
 	l.heard.Store(time.Now().UnixNano())
 	var banner string
 	sshConn, channels, requests, err := ssh.NewClientConn(l, h.route.address(), &ssh.ClientConfig{
 		Config:            ssh.Config{KeyExchanges: keyExchanges},
 		User:              h.route.user,
-		Auth:              []ssh.AuthMethod{ssh.PublicKeys(ids.signers()...)},
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(ids.signers(l.opening)...)},
 		HostKeyAlgorithms: t.algorithms,
 		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := t.check(hostname, remote, key)
@@ -135,8 +141,10 @@ func (h *Host) handshake(ctx context.Context, greeted func()) (*conn, error) {
 	})
 	switch {
 	case err == nil && stop():
-		c := &conn{Client: &goph.Client{Client: ssh.NewClient(sshConn, channels, requests)}, line: l, spare: make(chan *ssh.Session, 1), gone: make(chan struct{})}
+		c := newConn(&secure{Client: &goph.Client{Client: ssh.NewClient(sshConn, channels, requests)}, line: l})
 		h.attend(c)
+		h.keepAlive(c)
+		h.knows(ids.used)
 		return c, nil
 	case err == nil: // it came too late
 		sshConn.Close()
@@ -237,8 +245,9 @@ type line struct {
 	net.Conn
 	heard atomic.Int64
 
-	mu    sync.Mutex
-	first []byte
+	mu      sync.Mutex
+	first   []byte
+	opening *opening
 }
 
 func (l *line) Read(p []byte) (int, error) {
@@ -255,6 +264,7 @@ func (l *line) note(p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	const most = 256
+	l.opening.take(p)
 	l.first = append(l.first, p[:min(len(p), most-len(l.first))]...)
 }
 
@@ -266,13 +276,17 @@ func (l *line) greeting() string {
 
 func (l *line) silence() time.Duration { return time.Since(time.Unix(0, l.heard.Load())) }
 
-// attend keeps a connection alive, and notices its end.
+// attend notices the end of a connection.
 func (h *Host) attend(c *conn) {
 	h.tasks.Go(func() {
-		err := c.Wait()
+		err := c.wait()
 		c.end(h.errLost(err))
 		close(c.gone)
 	})
+}
+
+// keepAlive notices the end of a line that does not tell.
+func (h *Host) keepAlive(c *conn) {
 	h.tasks.Go(func() { c.ping(heartbeat) })
 	h.tasks.Go(func() { h.listen(c, heartbeat) })
 }
@@ -280,8 +294,8 @@ func (h *Host) attend(c *conn) {
 // ping makes an idle peer say something. An answer that hangs blocks it until listen ends the connection.
 func (c *conn) ping(every time.Duration) {
 	for c.sleep(every) {
-		if c.line.silence() >= every {
-			_, _, _ = c.SendRequest("keepalive@openssh.com", true, nil)
+		if c.silence() >= every {
+			c.ask()
 		}
 	}
 }
@@ -290,7 +304,7 @@ func (c *conn) ping(every time.Duration) {
 // answers to ping: those queue behind data, for minutes on a slow line.
 func (h *Host) listen(c *conn, every time.Duration) {
 	for c.sleep(every) {
-		if c.line.silence() >= 2*every {
+		if c.silence() >= 2*every {
 			c.drop(run.Fail(run.Unreachable, "see whether the host and the network between are up, then start again",
 				"%s stopped answering: %w", h.spec.Name, io.ErrUnexpectedEOF))
 			return
@@ -315,11 +329,10 @@ func (c *conn) up() bool { return c.ended.Load() == nil }
 // end notes why the connection ended; the first reason counts.
 func (c *conn) end(why error) { c.ended.CompareAndSwap(nil, &why) }
 
-// drop ends the connection. The network connection goes first: a polite goodbye would wait for a dead line.
+// drop ends the connection.
 func (c *conn) drop(why error) {
 	c.end(why)
-	c.line.Close()
-	c.Close()
+	c.cut()
 }
 
 // lost is the reason why the connection ended, or nil while it is up. What ran on it may hear of the end a
@@ -327,10 +340,12 @@ func (c *conn) drop(why error) {
 func (c *conn) lost() error {
 	select {
 	case <-c.gone:
-		return *c.ended.Load()
 	case <-time.After(100 * time.Millisecond):
-		return nil
 	}
+	if why := c.ended.Load(); why != nil {
+		return *why
+	}
+	return nil
 }
 
 func (h *Host) errLost(err error) error {

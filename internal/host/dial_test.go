@@ -224,8 +224,8 @@ func TestARefusedLoginSaysWhoAskedWithWhichKeys(t *testing.T) {
 	contains(t, hint, "hosts.db1.identity")
 }
 
-// startAgent starts an ssh-agent that holds the given keys.
-func startAgent(t *testing.T, files ...string) {
+// startAgent starts an ssh-agent that holds the given keys, and returns its pid.
+func startAgent(t *testing.T, files ...string) int {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent")
 	agent := exec.Command("ssh-agent", "-D", "-a", socket)
@@ -242,6 +242,7 @@ func startAgent(t *testing.T, files ...string) {
 			t.Fatalf("ssh-add: %v: %s", err, out)
 		}
 	}
+	return agent.Process.Pid
 }
 
 const passphrase = "open sesame"

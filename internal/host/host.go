@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/crypto/ssh"
+
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/run"
 )
@@ -22,10 +24,14 @@ type Host struct {
 	lanes   *lanes
 	writers *writers
 
-	spec  *inventory.Host
-	route *route
-	jump  *Host  // the machine the connections go through, or nil
-	home  string // the remote home, absolute
+	spec     *inventory.Host
+	route    *route
+	trust    func() (*trust, error)                         // whom we believe to be the host
+	identify func(ctx context.Context) (*identities, error) // what we log in with
+	another  func(ctx context.Context) (*conn, error)       // makes a connection
+	here     bool                                           // it is this machine: see Local
+	jump     *Host                                          // the machine the connections go through, or nil
+	home     string                                         // the remote home, absolute
 
 	life  context.Context // ends with Close
 	end   context.CancelFunc
@@ -34,8 +40,9 @@ type Host struct {
 	mu       sync.Mutex
 	closed   bool
 	conns    []*conn
-	limit    int // sessions that we open on one connection
-	dialling int // connections being dialled for the queue
+	letIn    ssh.PublicKey // the key of the latest login
+	limit    int           // sessions that we open on one connection
+	dialling int           // connections being dialled for the queue
 	queue    []chan grant
 }
 
@@ -48,6 +55,12 @@ func Dial(ctx context.Context, spec *inventory.Host) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.arrive(ctx)
+}
+
+// arrive learns the home directory, and is the last of what makes a Host.
+func (h *Host) arrive(ctx context.Context) (_ *Host, err error) {
+	spec := h.spec
 	h.home, err = h.Output(ctx, Cmd{Script: `printf %s "$HOME"`})
 	if err == nil && !path.IsAbs(h.home) {
 		err = run.Fail(run.Unreachable, "give the account a home directory", "%s has no home directory for %s: HOME is %q", spec.Name, h.route.user, h.home)
@@ -116,16 +129,29 @@ func login(ctx context.Context, spec *inventory.Host, depth int) (*Host, error) 
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{spec: spec, route: r, limit: sessionsPerConnection}
+	h := newHost(spec, r)
+	h.trust = func() (*trust, error) { return newTrust(r, spec.HostKey) }
+	h.identify = func(ctx context.Context) (*identities, error) { return newIdentities(ctx, r, spec.Identity) }
 	if via := r.via(spec); via != nil {
 		if h.jump, err = login(ctx, via, depth+1); err != nil {
 			return nil, err
 		}
 		h.limit = sessionsThroughJump
 	}
+	return h.begin(ctx)
+}
+
+func newHost(spec *inventory.Host, r *route) *Host {
+	h := &Host{spec: spec, route: r, limit: sessionsPerConnection}
+	h.another = h.connect
 	h.lanes, h.writers = newLanes(h), newWriters(h)
 	h.life, h.end = context.WithCancel(context.Background())
-	c, err := h.connect(ctx)
+	return h
+}
+
+// begin makes the first connection.
+func (h *Host) begin(ctx context.Context) (*Host, error) {
+	c, err := h.another(ctx)
 	if err != nil {
 		h.Close()
 		return nil, err

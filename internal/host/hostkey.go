@@ -16,31 +16,33 @@ import (
 
 // trust says which host keys are the host's own.
 type trust struct {
-	algorithms []string // of host keys, those we know a key for first
-	check      ssh.HostKeyCallback
+	name       string                 // host:port of the host in known_hosts
+	keys       []knownhosts.PublicKey // its own, and those of authorities that certify it
+	algorithms []string               // of host keys, those we know a key for first
+	judge      ssh.HostKeyCallback
 	verified   bool  // check has accepted the key
 	refusal    error // what check said otherwise: the handshake's own error hides it
 }
 
 // newTrust believes the key that the inventory pins and, where it pins none, known_hosts.
 func newTrust(r *route, pinned string) (*trust, error) {
-	t := &trust{}
-	var judge ssh.HostKeyCallback
+	t := &trust{name: strings.ToLower(r.address())}
 	var err error
 	if pinned != "" {
-		judge, err = t.pin(r, pinned)
+		t.judge, err = t.pin(r, pinned)
 	} else {
-		judge, err = t.readKnownHosts(r)
+		t.judge, err = t.readKnownHosts(r)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t.check = func(hostname string, remote net.Addr, key ssh.PublicKey) error {
-		t.refusal = judge(hostname, remote, key)
-		t.verified = t.refusal == nil
-		return t.refusal
-	}
 	return t, nil
+}
+
+func (t *trust) check(hostname string, remote net.Addr, key ssh.PublicKey) error {
+	t.refusal = t.judge(hostname, remote, key)
+	t.verified = t.refusal == nil
+	return t.refusal
 }
 
 func (t *trust) pin(r *route, pinned string) (ssh.HostKeyCallback, error) {
@@ -48,6 +50,7 @@ func (t *trust) pin(r *route, pinned string) (ssh.HostKeyCallback, error) {
 	if err != nil {
 		return nil, run.Fail(run.Unreachable, `write it as known_hosts does, without the host: host_key: "ssh-ed25519 AAAA…"`, "reading host_key of %s: %w", r.name, err)
 	}
+	t.keys = []knownhosts.PublicKey{{PublicKey: want}}
 	t.prefer(signatures(want.Type()))
 	return func(_ string, _ net.Addr, got ssh.PublicKey) error {
 		if string(got.Marshal()) == string(want.Marshal()) {
@@ -63,10 +66,11 @@ func (t *trust) readKnownHosts(r *route) (ssh.HostKeyCallback, error) {
 		return nil, run.Fail(run.Unreachable, "mend or remove that line, or pin host_key in the inventory", "reading known_hosts for %s: %w", r.name, err)
 	}
 	// A host key alias stands for itself, without a port: sshconnect.c, get_hostfile_hostname_ipaddr.
-	name := strings.ToLower(r.address())
 	if r.hostKeyAlias != "" {
-		name = net.JoinHostPort(r.hostKeyAlias, "22")
+		t.name = net.JoinHostPort(r.hostKeyAlias, "22")
 	}
+	name := t.name
+	t.keys = db.HostKeys(name)
 	t.prefer(db.HostKeyAlgorithms(name))
 	known := db.HostKeyCallback()
 	return func(_ string, remote net.Addr, key ssh.PublicKey) error {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,27 +18,32 @@ import (
 
 // identity is a key that we can show to a host, with a name for people.
 type identity struct {
-	ssh.Signer
-	name string
+	ssh.AlgorithmSigner
+	name  string
+	agent agent.ExtendedAgent // that holds it, or nil
 }
 
 // identities are the keys for one login, in the order they are offered.
 type identities struct {
 	keys  []identity
-	notes []string // keys that could not be used, and why
-	agent net.Conn // the agent signs while we log in
+	notes []string      // keys that could not be used, and why
+	agent net.Conn      // the agent signs while we log in
+	leave func() bool   // keeps the end of a context from closing that
+	used  ssh.PublicKey // of the key that signed last
 }
 
 func (ids *identities) Close() {
 	if ids.agent != nil {
+		ids.leave()
 		ids.agent.Close()
 	}
 }
 
-// newIdentities gathers the inventory's identity alone or, where it names none, what ssh would offer.
-func newIdentities(r *route, file string) (*identities, error) {
+// newIdentities gathers the inventory's identity alone or, where it names none, what ssh would offer. The agent, which
+// may ask a person, is waited for until ctx ends.
+func newIdentities(ctx context.Context, r *route, file string) (*identities, error) {
 	ids := &identities{}
-	held := ids.askAgent(r)
+	held := ids.askAgent(ctx, r)
 	if file == "" {
 		ids.gather(r, held)
 		return ids, nil
@@ -94,7 +100,7 @@ func (ids *identities) add(key identity) {
 	}
 }
 
-func (ids *identities) askAgent(r *route) []identity {
+func (ids *identities) askAgent(ctx context.Context, r *route) []identity {
 	if r.agent == "" {
 		return nil
 	}
@@ -103,7 +109,7 @@ func (ids *identities) askAgent(r *route) []identity {
 		ids.notes = append(ids.notes, fmt.Sprintf("the ssh-agent does not answer: %v", err))
 		return nil
 	}
-	ids.agent = conn
+	ids.agent, ids.leave = conn, context.AfterFunc(ctx, func() { conn.Close() })
 	client := agent.NewClient(conn)
 	signers, err := client.Signers()
 	if err != nil {
@@ -111,7 +117,9 @@ func (ids *identities) askAgent(r *route) []identity {
 	}
 	var held []identity
 	for _, signer := range signers {
-		held = append(held, identity{signer, "ssh-agent"})
+		if signer, ok := signer.(ssh.AlgorithmSigner); ok { // all are
+			held = append(held, identity{signer, "ssh-agent", client})
+		}
 	}
 	return held
 }
@@ -142,8 +150,8 @@ func readKey(file string) (identity, ssh.PublicKey, error) {
 		return identity{}, readPublicKey(file), err
 	}
 	signer, err := ssh.ParsePrivateKey(text)
-	if err == nil {
-		return identity{signer, file}, signer.PublicKey(), nil
+	if signer, ok := signer.(ssh.AlgorithmSigner); ok && err == nil { // all are
+		return identity{signer, file, nil}, signer.PublicKey(), nil
 	}
 	public := readPublicKey(file)
 	if locked := (*ssh.PassphraseMissingError)(nil); errors.As(err, &locked) && locked.PublicKey != nil {
@@ -165,14 +173,6 @@ func readPublicKey(file string) ssh.PublicKey {
 }
 
 func same(a, b ssh.PublicKey) bool { return string(a.Marshal()) == string(b.Marshal()) }
-
-func (ids *identities) signers() []ssh.Signer {
-	var signers []ssh.Signer
-	for _, key := range ids.keys {
-		signers = append(signers, key.Signer)
-	}
-	return signers
-}
 
 // refused says who knocked, with which keys, and was not let in.
 func (ids *identities) refused(r *route, err error) error {

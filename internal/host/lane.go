@@ -263,7 +263,7 @@ func (l *lane) hear(sp *span, line string, has int) {
 // stalled ends a lane that owes us something of a file and is silent, with its connection if that is silent too.
 func (l *lane) stalled(c *conn, file string) {
 	name, after := l.of.host.spec.Name, l.of.stall
-	if c.line.silence() >= after {
+	if c.silence() >= after {
 		c.drop(run.Fail(run.Unreachable, "see whether the host and the network between are up, then start again",
 			"%s stopped answering: %w", name, io.ErrUnexpectedEOF))
 		return

@@ -472,7 +472,7 @@ func (r *lanes) look(l *lane, c *conn) {
 	case !l.pinged:
 		l.pinged = true
 		l.watch.Reset(r.stall / 2)
-		go func() { _, _, _ = c.SendRequest("keepalive@openssh.com", true, nil) }()
+		go c.ask()
 	default:
 		go l.stalled(c, file)
 	}

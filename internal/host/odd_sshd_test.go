@@ -252,7 +252,7 @@ func TestAStartFileThatReadsTheInputIsNoticed(t *testing.T) {
 func TestNothingNeedsSFTP(t *testing.T) {
 	t.Parallel()
 	h := dial(t, serve(t))
-	s, conn, err := h.session(t.Context())
+	s, err := h.conns[0].ssh.NewSession()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,6 @@ func TestNothingNeedsSFTP(t *testing.T) {
 		t.Error("this sshd has sftp")
 	}
 	s.Close()
-	h.release(conn)
 	h.home = t.TempDir()
 	everythingWorks(t, h)
 	for _, network := range []string{"unix", "tcp"} {

@@ -30,7 +30,7 @@ type grant struct {
 
 // session opens a session on a connection that has room, and dials another connection where none has. A host
 // that allows fewer sessions than we thought teaches us how many. Release must be called once with the conn.
-func (h *Host) session(ctx context.Context) (*ssh.Session, *conn, error) {
+func (h *Host) session(ctx context.Context) (session, *conn, error) {
 	for attempt := 0; ; attempt++ {
 		c, err := h.take(ctx)
 		if err != nil {
@@ -65,7 +65,7 @@ func (h *Host) session(ctx context.Context) (*ssh.Session, *conn, error) {
 // openAhead opens a session for whoever comes next, which saves a round trip. Not where the server had to refuse one: it
 // may have room for one session alone.
 func (c *conn) openAhead() {
-	s, err := c.NewSession()
+	s, err := c.newSession()
 	if err != nil {
 		c.full.Store(true)
 		return
@@ -77,8 +77,8 @@ func (c *conn) openAhead() {
 	}
 }
 
-// open is NewSession with a context, or the session that was opened ahead. One that comes too late is closed.
-func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
+// open is newSession with a context, or the session that was opened ahead. One that comes too late is closed.
+func (c *conn) open(ctx context.Context) (session, error) {
 	select {
 	case s := <-c.spare:
 		if !c.full.Load() {
@@ -88,12 +88,12 @@ func (c *conn) open(ctx context.Context) (*ssh.Session, error) {
 	default:
 	}
 	type result struct {
-		s   *ssh.Session
+		s   session
 		err error
 	}
 	opened := make(chan result, 1)
 	go func() {
-		s, err := c.NewSession()
+		s, err := c.newSession()
 		opened <- result{s, err}
 	}()
 	select {
@@ -205,7 +205,7 @@ func (h *Host) grow() {
 }
 
 func (h *Host) dialAnother() {
-	c, err := h.connect(h.life)
+	c, err := h.another(h.life)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dialling--

@@ -547,6 +547,7 @@ func TestCloseEndsReads(t *testing.T) {
 	noLeak(t)
 	h := dial(t, serve(t))
 	quick(h)
+	h.Memory = 16 * block // the rest cannot have arrived
 	file, data := noise(t, 100*block)
 	err := h.Read(t.Context(), &at{w: io.Discard, n: 50 * block, f: func(int) { h.Close() }}, file, int64(len(data)))
 	if err == nil || !strings.Contains(err.Error(), "closed") {
@@ -603,7 +604,7 @@ func TestASmallFileTakesOneSessionAndALargeOneSeveral(t *testing.T) {
 	s := startSSHD(t, public)
 	h := dial(t, entry(t, s, identity))
 	quick(h)
-	h.lanes.interval = time.Hour
+	h.lanes.interval, h.lanes.linger = time.Hour, time.Hour
 	before := sessions(t, s)
 	file, data := noise(t, depth*block)
 	for range 3 {

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
-
 	"rehearsal/internal/run"
 )
 
@@ -29,12 +27,11 @@ func (h *Host) Run(ctx context.Context, c Cmd) error {
 	if err != nil {
 		return err
 	}
-	s, conn, err := h.session(ctx)
+	s, conn, release, err := h.sessionFor(ctx, c)
 	if err != nil {
 		return err
 	}
-	defer h.release(conn)
-	defer s.Close()
+	defer release()
 	p := &process{host: h, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
 	if h.home == "" { // the first command: what lets one begin will let the others
 		p.late = time.AfterFunc(beginning, func() { p.failed <- h.notBegun() })
@@ -50,6 +47,15 @@ func (h *Host) Run(ctx context.Context, c Cmd) error {
 	case <-ctx.Done():
 		return p.stop(done, ctx.Err())
 	}
+}
+
+// sessionFor opens the session that a command needs.
+func (h *Host) sessionFor(ctx context.Context, c Cmd) (s session, on *conn, release func(), err error) {
+	if c.Lend != nil {
+		return h.lend(ctx, c.Lend)
+	}
+	s, on, err = h.session(ctx)
+	return s, on, func() { s.Close(); h.release(on) }, err
 }
 
 // Output is Run for a command whose stdout is wanted as text, all of it and as it is.
@@ -91,7 +97,7 @@ func (e *ExitError) DiskFull() bool { return strings.Contains(e.Stderr, "No spac
 type process struct {
 	host    *Host
 	conn    *conn
-	session *ssh.Session
+	session session
 	cmd     Cmd
 	remote  *remote
 	failed  chan error // gets why Stdin or Stdout failed, before the command hears of it, or that nothing begins
@@ -225,7 +231,7 @@ func (t tail) String() string { return string(t[max(0, len(t)-4<<10):]) }
 
 // ended says in our words how the command ended.
 func (p *process) ended(err error) error {
-	var exit *ssh.ExitError
+	var exit exited
 	switch name := p.host.spec.Name; {
 	case err == nil && p.marked:
 		return nil
@@ -242,7 +248,7 @@ func (p *process) ended(err error) error {
 }
 
 // notRun says what came instead of the command: a forced command, nologin, a shell that is no shell.
-func (p *process) notRun(exit *ssh.ExitError) error {
+func (p *process) notRun(exit exited) error {
 	status := 0
 	if exit != nil {
 		status = exit.ExitStatus()

@@ -446,7 +446,7 @@ func TestOutputDoesNotTakeAStdout(t *testing.T) {
 
 func TestCloseEndsWhatRuns(t *testing.T) {
 	t.Parallel()
-	h, err := Dial(t.Context(), serve(t))
+	h, err := dialled(t, serve(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,10 @@ wait_for soon 0.02 0.05
 wait_for late 0.1 0.3
 exit 1`
 
+func endGroupLine(pid int) string {
+	return forLoginShell("set -- " + strconv.Itoa(pid) + "\n" + endGroup)
+}
+
 // stopping is how long ending a command may take: the grace of endGroup, and two round trips.
 var stopping = 4 * time.Second
 
@@ -78,7 +82,7 @@ func (h *Host) kill(ctx context.Context, pid int) error {
 	go func() {
 		defer h.release(c)
 		defer s.Close()
-		ended <- s.Run(forLoginShell("set -- " + strconv.Itoa(pid) + "\n" + endGroup))
+		ended <- s.Run(endGroupLine(pid))
 	}()
 	select {
 	case err := <-ended:

@@ -17,3 +17,6 @@ func DialFor(ctx context.Context, t *run.Target, spec *inventory.Host) (*Host, e
 	t.Cleanup("disconnect from "+h.Name(), func(context.Context) error { return h.Close() })
 	return h, nil
 }
+
+// WarnTo has the Host say what goes wrong and is mended, as DialFor's does to its target. Call it before the first Read.
+func (h *Host) WarnTo(warn func(format string, args ...any)) { h.warn = warn }

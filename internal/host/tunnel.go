@@ -18,11 +18,14 @@ import (
 // The host's user is the one a Unix socket's peer sees. An SSH channel refuses deadlines, so that a context
 // never stops a query; this connection knows them, and its RemoteAddr is addr, as pgconn.CancelRequest needs.
 func (h *Host) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if h.here {
+		return h.dialHere(ctx, network, addr)
+	}
 	c, err := h.any(ctx)
 	if err != nil {
 		return nil, err
 	}
-	channel, err := c.DialContext(ctx, network, addr)
+	channel, err := c.ssh.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, h.explainRefusal(ctx, c, network, addr, err)
 	}
@@ -97,19 +100,23 @@ func (h *Host) explainSocket(ctx context.Context, c *conn, path string) error {
 	case errors.As(err, &exit) && exit.Status == 2:
 		return run.Fail(run.Unreachable, "if its server is up, "+forbidden, "connecting to %s on %s: the socket is there, but %w", path, h.spec.Name, ErrRefused)
 	case errors.As(err, &exit) && exit.Status == 3:
-		return run.Fail(run.Unreachable, fmt.Sprintf("let %s write to it: unix_socket_permissions and unix_socket_group in postgresql.conf", h.route.user),
-			"connecting to %s on %s: its permissions keep %s out", path, h.spec.Name, h.route.user)
+		return h.keptOut(path)
 	case errors.As(err, &exit):
 		err = ErrRefused
 	}
 	return fmt.Errorf("connecting to %s on %s: %w", path, h.spec.Name, err)
 }
 
+func (h *Host) keptOut(path string) error {
+	return run.Fail(run.Unreachable, fmt.Sprintf("let %s write to it: unix_socket_permissions and unix_socket_group in postgresql.conf", h.route.user),
+		"connecting to %s on %s: its permissions keep %s out", path, h.spec.Name, h.route.user)
+}
+
 // forwardsTCP tells whether sshd connects to TCP ports for us. What forbids those forbids Unix sockets too, all but
 // AllowStreamLocalForwarding (channels.c, channel_connect_to_path). As a rule nobody listens on port 1; an answer that
 // it refuses the connection is enough.
 func (c *conn) forwardsTCP(ctx context.Context) bool {
-	channel, err := c.DialContext(ctx, "tcp", "127.0.0.1:1")
+	channel, err := c.ssh.DialContext(ctx, "tcp", "127.0.0.1:1")
 	if err == nil {
 		channel.Close()
 		return true
