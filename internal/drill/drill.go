@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,10 @@ type Drill struct {
 	Exists  bool            // after Inspect: the staging database is there already
 	Events  []postgres.Event
 
+	Transfer inventory.Transfer // after ChooseTransfer: the way that the rows take
+	Why      error              // why it is not the one to try first
+
+	loader    *restore.Loader // where Transfer is inventory.Direct
 	catalogue []archive.Backup
 	server    postgres.Identity
 	tools     []tool // in the order of clients
@@ -188,16 +193,16 @@ func (d *Drill) ChooseAny(ctx context.Context, asked *string, step *run.Step) er
 	return d.take(ctx, b, step)
 }
 
-// take makes sure that the rehearsal of b can be recorded, and begins to read its table of contents.
+// take makes sure that the rehearsal of b can be recorded, and begins to read its table of contents. That of a file of
+// pg_dump -Fc comes with some of the rows behind it: where those are not to pass through this machine, it has to wait.
 func (d *Drill) take(ctx context.Context, b *archive.Backup, step *run.Step) error {
 	if err := d.Archive.Recordable(b); err != nil {
 		return err
 	}
 	d.Backup = b
-	d.contents = d.begin(ctx, "reading toc.dat", func(ctx context.Context) (err error) {
-		d.toc, d.tocText, err = d.Archive.TOC(ctx, b)
-		return err
-	})
+	if b.Kind != archive.Custom || !slices.Contains(d.DB.Transfer, inventory.Direct) {
+		d.readContents(ctx, d.Archive.TOC)
+	}
 	d.Target.Set("backup", b.ID)
 	d.Target.Set("backup_time", b.Manifest.CreatedAt)
 	what := "rows unknown: made by " + string(b.Kind)
@@ -211,6 +216,14 @@ func (d *Drill) take(ctx context.Context, b *archive.Backup, step *run.Step) err
 	return nil
 }
 
+// readContents begins to read the table of contents of the backup.
+func (d *Drill) readContents(ctx context.Context, read func(context.Context, *archive.Backup) (*archive.TOC, []byte, error)) {
+	d.contents = d.begin(ctx, "reading toc.dat", func(ctx context.Context) (err error) {
+		d.toc, d.tocText, err = read(ctx, d.Backup)
+		return err
+	})
+}
+
 // Restore makes the restore of the chosen backup into database.
 func (d *Drill) Restore(database string) *restore.Restore {
 	contents := func() (*archive.TOC, []byte, error) {
@@ -218,5 +231,5 @@ func (d *Drill) Restore(database string) *restore.Restore {
 		return d.toc, d.tocText, err
 	}
 	return &restore.Restore{Target: d.Target, Archive: d.Archive, Backup: d.Backup, Contents: contents, Staging: d.Staging,
-		Session: d.Lock.Conn, Database: database, Rules: d.Rules, Key: d.Key}
+		Session: d.Lock.Conn, Database: database, Rules: d.Rules, Key: d.Key, Loader: d.loader}
 }

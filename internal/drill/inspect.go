@@ -18,6 +18,9 @@ func (d *Drill) CheckStaging(ctx context.Context, step *run.Step) error {
 	if err := d.Quiet(); err != nil {
 		return err
 	}
+	if err := d.ChooseTransfer(ctx, step); err != nil {
+		return err
+	}
 	for _, left := range []string{postgres.Incoming(d.DB.Staging.Name), postgres.Scratch(d.DB.Staging.Name)} { // by runs that were killed
 		if err := d.Staging.Drop(ctx, d.Lock.Conn, left); err != nil {
 			return err

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rehearsal/internal/deploy"
 	"rehearsal/internal/host"
-	"rehearsal/internal/images/deploy"
 	"rehearsal/internal/images/tree"
 	"rehearsal/internal/images/wire"
 	"rehearsal/internal/inventory"

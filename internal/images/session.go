@@ -7,8 +7,8 @@ import (
 	"io"
 	"time"
 
+	"rehearsal/internal/deploy"
 	"rehearsal/internal/host"
-	"rehearsal/internal/images/deploy"
 	"rehearsal/internal/images/wire"
 	"rehearsal/internal/run"
 )

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"rehearsal/internal/deploy"
 	"rehearsal/internal/host"
-	"rehearsal/internal/images/deploy"
 	"rehearsal/internal/images/wire"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/run"

@@ -174,8 +174,8 @@ func TestTheExampleIsAnInventory(t *testing.T) {
 				MinRows: map[string]int64{"public.customers": 1000, `"Billing Dept"."Invoice #"`: 100},
 				Keep:    Keep{Daily: 7, Weekly: 5, Monthly: 12},
 			},
-			Staging: Server{Host: staging, Socket: "/var/run/postgresql", Port: 5432, Name: "shop", User: "rehearsal", Owner: "shop"},
-			SQL:     sql,
+			Staging:  Server{Host: staging, Socket: "/var/run/postgresql", Port: 5432, Name: "shop", User: "rehearsal", Owner: "shop"},
+			Transfer: []Transfer{Relay}, SQL: sql,
 		}},
 		Images: map[string]*ImageStore{"uploads": {
 			Name: "uploads", Production: []Tree{{production, "/srv/shop/uploads"}}, Backup: []Tree{{backup, "/srv/backups/uploads"}},
@@ -213,6 +213,9 @@ func TestEveryOptionalKeyOfTheExampleIsValid(t *testing.T) {
 	}
 	if sql, err := filepath.Abs("sql/shop/images.sql"); err != nil || !reflect.DeepEqual(inv.Images["uploads"].References, &References{shop, sql}) {
 		t.Errorf("references: %+v, %v", inv.Images["uploads"].References, err)
+	}
+	if want := []Transfer{Direct, Relay}; !slices.Equal(shop.Transfer, want) {
+		t.Errorf("transfer is %q, want %q", shop.Transfer, want)
 	}
 	if staging.State != "/var/lib/rehearsal" {
 		t.Errorf("state is %q", staging.State)
@@ -312,6 +315,22 @@ func TestAnImageStoreMayLieInSeveralFoldersOnEachSide(t *testing.T) {
 	}
 	if want := []Tree{{vault, "/srv/a"}, {vault, "~/a"}}; !slices.Equal(uploads.Backup, want) {
 		t.Errorf("backup: got %v, want %v", uploads.Backup, want)
+	}
+}
+
+func TestTheWaysOfATransferAreOneOrAList(t *testing.T) {
+	for text, want := range map[string][]Transfer{
+		"":                                     {Relay},
+		"transfer: relay":                      {Relay},
+		"transfer: direct":                     {Direct},
+		"transfer: [direct]":                   {Direct},
+		`transfer: ["direct", relay]`:          {Direct, Relay},
+		"transfer:\n    - direct\n    - relay": {Direct, Relay},
+	} {
+		inv := mustLoad(t, strings.Replace(minimal, "\nimages:", "\n    "+text+"\nimages:", 1))
+		if got := inv.Databases["shop"].Transfer; !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
 	}
 }
 

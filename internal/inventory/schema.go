@@ -94,12 +94,13 @@ func (s *schema) allDatabases(p pair) {
 }
 
 func (s *schema) database(p pair) {
-	db := &Database{Name: p.name}
+	db := &Database{Name: p.name, Transfer: []Transfer{Relay}}
 	s.inv.Databases[db.Name] = db
 	found := s.section(p, []key{
 		{"production", must, s.server(&db.Production, Production)},
 		{"backups", must, s.backups(&db.Backups)},
 		{"staging", must, s.server(&db.Staging, Staging)},
+		{"transfer", may, s.transfer(&db.Transfer)},
 		{"sql", may, into(s.reader, &db.SQL, s.localPath)},
 	})
 	if _, ok := found["sql"]; !ok {
@@ -155,6 +156,34 @@ func (s *schema) backups(to *Backups) func(pair) {
 			{"min_rows", may, s.minRows(&to.MinRows)},
 			{"keep", may, s.keep(&to.Keep)},
 		})
+	}
+}
+
+// transfer reads one way, or a list of the ways to try in turn.
+func (s *schema) transfer(to *[]Transfer) func(pair) {
+	return func(p pair) {
+		ways := []pair{p}
+		if _, several := p.value.(*ast.SequenceNode); several {
+			ways = nil
+			for _, n := range s.list(p) {
+				ways = append(ways, pair{"a way of " + p.name, n, n})
+			}
+			if len(ways) == 0 {
+				s.fail(p.value, "%s is empty", p.name)
+			}
+		}
+		*to = nil
+		for _, q := range ways {
+			var way Transfer
+			into(s.reader, &way, oneOf(Relay, Direct))(q)
+			switch {
+			case slices.Contains(*to, way) && way != "":
+				s.fail(q.value, "%s is here twice", way)
+			case slices.Contains(*to, Relay):
+				s.fail(q.value, "%s would never be tried: relay in front of it is always possible", way)
+			}
+			*to = append(*to, way)
+		}
 	}
 }
 

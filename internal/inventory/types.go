@@ -41,8 +41,18 @@ type Database struct {
 	Production Server
 	Backups    Backups
 	Staging    Server
-	SQL        string // absolute path of the folder with columns.yaml, accounts.sql…; nobody has looked whether it exists
+	Transfer   []Transfer // the ways that the rows of a backup may take, the one to try first in front
+	SQL        string     // absolute path of the folder with columns.yaml, accounts.sql…; nobody has looked whether it exists
 }
+
+// Transfer is a way for the rows of a backup, from the backup host to staging.
+type Transfer string
+
+// The ways.
+const (
+	Relay  Transfer = "relay"  // through the machine that mage runs on
+	Direct Transfer = "direct" // a program on staging pulls them from the backup host
+)
 
 // Server says where a PostgreSQL database is, as seen from its host.
 type Server struct {

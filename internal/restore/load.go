@@ -41,12 +41,7 @@ func (r *Restore) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = r.Target.Step(ctx, "load and mask", func(ctx context.Context, s *run.Step) error {
-		if r.toc.Kind == archive.Custom {
-			return r.loadArchive(ctx, s)
-		}
-		return r.loadTables(ctx, s)
-	})
+	err = r.Target.Step(ctx, "load and mask", r.loadRows)
 	if err != nil {
 		return err
 	}

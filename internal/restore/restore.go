@@ -29,6 +29,7 @@ type Restore struct {
 	Database string    // the new database
 	Rules    *mask.Rules
 	Key      mask.Key
+	Loader   *Loader // on staging, where rows are not to pass through this machine; else nil
 
 	Plan         *mask.Plan // after Rehearse: what happens to every table
 	MissingRoles []string   // after Finish: roles of the backup's grants that staging lacks
@@ -49,19 +50,25 @@ func (r *Restore) Rehearse(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.Plan, err = r.Rules.Plan(tables); err != nil {
+		plan, err := r.Rules.Plan(tables)
+		if err != nil {
 			return err
 		}
-		r.planned = map[string]mask.Table{}
-		for _, t := range r.Plan.Tables {
-			r.planned[t.Qualified()] = t
-		}
+		r.plan(plan)
 		if err := r.unplanned(); err != nil {
 			return err
 		}
 		s.Detail("%d tables%s", len(tables), r.without)
 		return r.execute(ctx, mask.Table.Trigger) // the rules' own SQL is tried out on no rows
 	})
+}
+
+// plan takes the plan.
+func (r *Restore) plan(p *mask.Plan) {
+	r.Plan, r.planned = p, map[string]mask.Table{}
+	for _, t := range p.Tables {
+		r.planned[t.Qualified()] = t
+	}
 }
 
 // unplanned refuses rows of tables that no rule speaks of: those of extensions, whose tables Schema leaves out.

@@ -34,7 +34,7 @@ type Searched struct {
 // have their own on staging.
 func (r *Restore) Search(ctx context.Context, allowed []string) (found Searched, err error) {
 	err = r.Target.Step(ctx, "search for real values", func(ctx context.Context, s *run.Step) error {
-		found, err = r.search(ctx, s, allowed)
+		found, err = r.searchRows(ctx, s, allowed)
 		s.Detail("%d canaries of %d columns", found.Canaries, found.Columns)
 		return err
 	})

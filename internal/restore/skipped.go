@@ -25,7 +25,7 @@ const counting = `LC_ALL=C; export LC_ALL; file=$1; shift; command -v "$1" >/dev
 // backup host may have no pg_restore.
 func (r *Restore) CountSkipped(ctx context.Context) (results []TableResult, err error) {
 	if r.toc.Kind == archive.Custom {
-		return r.countInArchive(ctx)
+		return r.countArchive(ctx)
 	}
 	data := map[string]archive.Entry{}
 	for _, e := range r.toc.Data() {

@@ -52,7 +52,7 @@ func Main(ctx context.Context, name string, f func(ctx context.Context, t *Targe
 	if err != nil {
 		return conclude(err)
 	}
-	economise()
+	Economise()
 	t := &Target{name: name, started: time.Now(), out: out}
 	l := t.listen(ctx)
 	defer l.close()
@@ -61,9 +61,9 @@ func Main(ctx context.Context, name string, f func(ctx context.Context, t *Targe
 	return t.end(err)
 }
 
-// economise has the garbage of a stream collected once it is worth it: by itself Go would do so for every few megabytes,
-// as little else is held, which takes more processor time than reading them. In exchange memory has a limit.
-func economise() {
+// Economise has the garbage of a stream collected once it is worth it: by itself Go would do so for every few megabytes,
+// as little else is held, which takes more processor time than reading them. In exchange memory has a limit. Main does it.
+func Economise() {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(400)
 		debug.SetMemoryLimit(memory)

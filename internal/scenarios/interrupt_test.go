@@ -35,8 +35,11 @@ func TestSIGTERMEndsAResetAsCtrlCDoes(t *testing.T) {
 
 // interruptEach runs the target once for each step and sends the signal shortly after that step's line has been
 // printed, so within the next one.
-func interruptEach(t *testing.T, target string, steps []string, signal syscall.Signal) {
+func interruptEach(t *testing.T, target string, steps []string, signal syscall.Signal, prepare ...func(dir string)) {
 	dir := take(t)
+	for _, p := range prepare {
+		p(dir)
+	}
 	before, err := picture(dir)
 	if err != nil {
 		t.Fatal(err)

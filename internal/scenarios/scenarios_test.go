@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,9 @@ func main(m *testing.M) int {
 		err = compile(ctx, binary)
 	}
 	if err == nil {
+		err = compileLoader(ctx, filepath.Join(dir, "rehearsal-loader-linux-"+runtime.GOARCH))
+	}
+	if err == nil {
 		shared, err = lab.Up(ctx, lab.Options{Dir: filepath.Join(dir, "lab"), Orders: 2000}, nil)
 	}
 	if err == nil {
@@ -65,6 +69,15 @@ func compile(ctx context.Context, to string) error {
 	c.Dir = filepath.Join("..", "..")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("mage -compile: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// compileLoader puts the loader beside the command line, where a machine without Go has it.
+func compileLoader(ctx context.Context, to string) error {
+	c := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", to, "rehearsal/internal/restore/loader")
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the loader: %w\n%s", err, out)
 	}
 	return nil
 }
@@ -148,7 +161,7 @@ func files(dir string) error {
 }
 
 // picture is what a refused or failed run must leave as it was: the content of every database on both servers,
-// every file of the backups, and no file of ours on any host.
+// every file of the backups, and no file of ours on any host but the programs that stay there.
 func picture(dir string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -197,7 +210,7 @@ var restrict = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
 func pictureFiles(p map[string]string, root string, content bool) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || err == nil && d.IsDir() {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (d.IsDir() || !content && strings.HasPrefix(d.Name(), "loader-")) {
 			return nil
 		}
 		if err != nil {

@@ -23,7 +23,8 @@ type refusal struct {
 }
 
 // Plan says what a reset would do and every refusal it would meet. It changes nothing that lasts: the backup's
-// schema, without a row, is restored into a scratch database on staging and dropped again.
+// schema, without a row, is restored into a scratch database on staging and dropped again. Where staging is to pull the
+// backup itself, the program for that is put there, and stays.
 func Plan(ctx context.Context, t *run.Target, db *inventory.Database, accounts []inventory.Account, o Options) error {
 	s := newStage(t, db, accounts, "staging:plan")
 	p := &plan{stage: s}
@@ -87,12 +88,15 @@ func (p *plan) checkStaging(ctx context.Context, step *run.Step) error {
 	}
 	p.fit = true
 	p.warnOfFirst()
-	return nil
+	if p.Archive == nil {
+		return nil
+	}
+	return p.ChooseTransfer(ctx, step)
 }
 
 // rehearse restores the schema where everything it needs is there.
 func (p *plan) rehearse(ctx context.Context) *restore.Restore {
-	if p.Backup == nil || !p.fit || p.Rules == nil || ctx.Err() != nil {
+	if !p.Rehearsable() || !p.fit || p.Rules == nil || ctx.Err() != nil {
 		return nil
 	}
 	r := p.Restore(postgres.Incoming(p.DB.Staging.Name))
@@ -143,10 +147,22 @@ func (p *plan) print(plan *mask.Plan) {
 	p.Target.Printf("\n`mage staging:reset` would restore backup %s beside %s on %s:\n", p.Backup.ID, name, p.Staging.Host.Name())
 	p.Target.Table([]string{"  table", "rows", "treatment"}, lines)
 	p.Target.Printf("then make %d people admins, run neutralize.sql and %d checks, and swap\n", len(p.accounts), len(p.Files.Checks))
+	p.Target.Printf("%s\n", p.way())
 	if p.Exists {
 		p.Target.Printf("the database in use now stays as %s\n", postgres.Previous(name))
 	}
 	p.Target.Printf("nothing stands against it\n")
+}
+
+// way says which way the rows would take, and why it is not the one that the inventory would rather have.
+func (p *plan) way() string {
+	switch {
+	case p.Transfer == inventory.Direct:
+		return fmt.Sprintf("transfer: direct: %s pulls the rows from %s, and they do not pass through this machine", p.Staging.Host.Name(), p.Archive.Host.Name())
+	case p.Why != nil:
+		return fmt.Sprintf("transfer: relay: the rows pass through this machine, because %v", p.Why)
+	}
+	return "transfer: relay: the rows pass through this machine"
 }
 
 func treatment(t mask.Table) string {

@@ -83,7 +83,7 @@ func (f *far) files(t *testing.T) []string {
 func beside(t *testing.T, text string) {
 	t.Helper()
 	for _, arch := range platforms {
-		file, err := besideUs(arch)
+		file, err := agent.besideUs(arch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,11 +139,11 @@ func TestTheAgentIsBuiltAndPutThereByTwoCommandsAndFoundAgainByOne(t *testing.T)
 	if n := f.commands(t) - before; n != 2 {
 		t.Errorf("%d commands to put it there, want 2", n)
 	}
-	p, err := read(at)
+	p, err := agent.read(at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if at != f.State(p.name()) || !slices.Equal(f.files(t), []string{p.name()}) {
+	if at != f.State(p.file()) || !slices.Equal(f.files(t), []string{p.file()}) {
 		t.Errorf("it is at %s, with the sha256 %s, among %q", at, p.sum, f.files(t))
 	}
 	info, err := os.Stat(at)
@@ -220,9 +220,9 @@ func TestAFolderInThePlaceOfTheAgentIsAnError(t *testing.T) {
 }
 
 func TestAnAgentIsBelievedByItsWholeSha256(t *testing.T) {
-	p := &program{data: []byte(fine), sum: sumOf(fine)}
+	p := &program{source: agent, data: []byte(fine), sum: sumOf(fine)}
 	for sum, want := range map[string]bool{p.sum: true, "-": true, p.sum[:63] + "x": false, p.sum[:16]: false} {
-		there := &remote{agents: []agent{{"agent-0", p.sum, len(fine)}, {p.name(), sum, len(fine)}}}
+		there := &remote{programs: []lying{{"agent-0", p.sum, len(fine)}, {p.file(), sum, len(fine)}}}
 		if there.has(p) != want {
 			t.Errorf("%s: believed is %v", sum, !want)
 		}
@@ -346,7 +346,7 @@ func TestAFullDiskIsSaidToBeFull(t *testing.T) {
 
 func TestHalfOfAnAgentIsNeverInstalled(t *testing.T) {
 	f := dial(t, t.TempDir())
-	good := &program{data: []byte(fine), sum: sumOf(fine)}
+	good := &program{source: agent, data: []byte(fine), sum: sumOf(fine)}
 	other := packed([]byte(strings.Replace(fine, "0", "1", 1)))
 	for what, c := range map[string]struct {
 		packing string
@@ -358,7 +358,7 @@ func TestHalfOfAnAgentIsNeverInstalled(t *testing.T) {
 		"half of it packed": {"gzip", packed(good.data)[:20], "unexpected end of file"},
 		"other bytes":       {"gzip", other, "it arrived as another file"},
 	} {
-		at, partial := f.State(good.name()), f.State(".agent-x.partial")
+		at, partial := f.State(good.file()), f.State(".agent-x.partial")
 		err := f.Run(t.Context(), host.Cmd{Script: install, Stdin: bytes.NewReader(c.data),
 			Args: []string{f.state, partial, at, strconv.Itoa(len(good.data)), good.sum, c.packing}})
 		if err == nil || !strings.Contains(err.Error(), c.says) {

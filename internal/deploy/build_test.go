@@ -53,7 +53,7 @@ func noise(n int) string {
 
 func mustBuild(t *testing.T) string {
 	t.Helper()
-	file, err := build(t.Context(), runtime.GOARCH)
+	file, err := agent.build(t.Context(), runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestTheAgentIsBuiltOnceForEachSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, "internal/images/agent/main_test.go", "package main\n")
-	write(t, "internal/images/deploy/deploy.go", "package deploy\n")
+	write(t, "internal/images/other/other.go", "package other\n")
 	t.Chdir("internal/images")
 	again := mustBuild(t)
 	after, err := os.Stat(again)
@@ -111,7 +111,7 @@ func TestEverySourceOfTheAgentIsInItsKey(t *testing.T) {
 		if file != "" {
 			write(t, file, "// "+file)
 		}
-		key, err := sourceKey(t.Context(), ".")
+		key, err := agent.key(t.Context(), ".")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestTheSameSourceGivesTheSameAgentWhereverItLiesAndWhateverTheEnvironmentSa
 			for name, value := range environment {
 				t.Setenv(name, value)
 			}
-			p, err := read(mustBuild(t))
+			p, err := agent.read(mustBuild(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -164,7 +164,7 @@ func TestWithoutTheSourceOrGoTheNextStepIsTheBuildCommand(t *testing.T) {
 		if run.CodeOf(err) != run.Usage {
 			t.Errorf("%v: exit code %d, want %d", err, run.CodeOf(err), run.Usage)
 		}
-		beside, _ := besideUs("arm64")
+		beside, _ := agent.besideUs("arm64")
 		texts = append(texts, "building the agent for linux/arm64", "GOARCH=arm64 go build -trimpath", filepath.Base(beside), filepath.Dir(beside))
 		for _, text := range texts {
 			if all := err.Error() + "\n" + run.HintOf(err); !strings.Contains(all, text) {
@@ -174,19 +174,19 @@ func TestWithoutTheSourceOrGoTheNextStepIsTheBuildCommand(t *testing.T) {
 	}
 	module(t)
 	write(t, "internal/images/agent/main.go", "package main\n\nfunc main() { undefined() }\n")
-	_, err := find(t.Context(), "arm64")
+	_, err := agent.find(t.Context(), "arm64")
 	check(err, "undefined: undefined")
 	if left := cached(t); len(left) > 0 {
 		t.Errorf("left in the cache: %q", left)
 	}
 	t.Run("without Go", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
-		_, err := find(t.Context(), "arm64")
+		_, err := agent.find(t.Context(), "arm64")
 		check(err, "executable file not found")
 	})
 	t.Chdir(t.TempDir())
 	write(t, "go.mod", "module other\n")
-	_, err = find(t.Context(), "arm64")
+	_, err = agent.find(t.Context(), "arm64")
 	check(err, "its source is neither in ")
 }
 
@@ -194,30 +194,55 @@ func TestAnInterruptedBuildIsAnInterruption(t *testing.T) {
 	module(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := find(ctx, "amd64"); !errors.Is(err, context.Canceled) || run.CodeOf(err) != run.Interrupted {
+	if _, err := agent.find(ctx, "amd64"); !errors.Is(err, context.Canceled) || run.CodeOf(err) != run.Interrupted {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestTheAgentConsistsOfThePackagesInItsKeyAlone(t *testing.T) {
-	for _, arch := range platforms {
-		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f",
-			`{{if not .Standard}}{{.ImportPath}}{{range .EmbedFiles}} {{.}}{{end}}{{range .SFiles}} {{.}}{{end}}{{end}}`, "rehearsal/internal/images/agent")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for line := range strings.Lines(string(out)) {
-			if name, ours := strings.CutPrefix(strings.TrimSpace(line), "rehearsal/"); ours {
-				got = append(got, strings.TrimPrefix(name, "internal/images/"))
+func TestAProgramConsistsOfThePackagesInItsKeyAlone(t *testing.T) {
+	for _, s := range []*source{agent, loader} {
+		for _, arch := range platforms {
+			cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f",
+				`{{if not .Standard}}{{.ImportPath}}{{range .EmbedFiles}} {{.}}{{end}}{{range .SFiles}} {{.}}{{end}}{{end}}`, "rehearsal/"+s.folder)
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(string(out)) {
+				if name, ours := strings.CutPrefix(strings.TrimSpace(line), "rehearsal/"); ours {
+					got = append(got, name)
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, s.packages) {
+				t.Errorf("the %s for linux/%s consists of %q, its key of %q", s.name, arch, got, s.packages)
 			}
 		}
-		slices.Sort(got)
-		if !slices.Equal(got, packages) {
-			t.Errorf("linux/%s: it consists of %q, its key of %q", arch, got, packages)
-		}
+	}
+}
+
+func TestTheFilesOfOneProgramAreNotAnothersBusiness(t *testing.T) {
+	beside(t, fine)
+	f := dial(t, t.TempDir())
+	agentAt := put(t, f)
+	then := time.Now().AddDate(0, 0, -3)
+	if err := os.Chtimes(agentAt, then, then); err != nil {
+		t.Fatal(err)
+	}
+	file, err := loader.besideUs(runtime.GOARCH)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, fine+"# the loader")
+	t.Cleanup(func() { os.Remove(file) })
+	loaderAt, err := PutLoader(t.Context(), f.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.files(t), []string{filepath.Base(agentAt), filepath.Base(loaderAt)}; !slices.Equal(got, want) || !strings.HasPrefix(want[1], "loader-") {
+		t.Errorf("the folder has %q, want %q", got, want)
 	}
 }
 

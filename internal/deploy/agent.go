@@ -23,7 +23,7 @@ type Agent struct {
 func Expect(h *host.Host, ready Ready) *Agent {
 	args := []string{h.State()}
 	for platform, p := range ready {
-		args = append(args, platform, p.name(), strconv.Itoa(len(p.data)), p.sum)
+		args = append(args, platform, p.file(), strconv.Itoa(len(p.data)), p.sum)
 	}
 	return &Agent{host: h, start: host.Cmd{Script: begin, Args: args, Env: posix}}
 }

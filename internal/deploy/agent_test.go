@@ -99,7 +99,7 @@ func TestAnAgentThatIsNotForTheHostIsMissing(t *testing.T) {
 	write(t, filepath.Join(bin, "uname"), "#!/bin/sh\necho Linux riscv64\n")
 	f := dial(t, t.TempDir(), fmt.Sprintf("PATH=%s:%s", bin, os.Getenv("PATH")))
 	for _, p := range Find(t.Context()) { // somebody has brought it
-		write(t, f.State(p.name()), answering)
+		write(t, f.State(p.file()), answering)
 	}
 	for _, ready := range []Ready{Find(t.Context()), nil} {
 		a := Expect(f.Host, ready)
@@ -151,7 +151,7 @@ func TestWhatThisMachineHasIsFoundWithoutBuildingIt(t *testing.T) {
 		t.Errorf("found %v, built %v", ready, cached(t))
 	}
 	file := mustBuild(t)
-	want, err := read(file)
+	want, err := agent.read(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestWhatThisMachineHasIsFoundWithoutBuildingIt(t *testing.T) {
 	}
 	for platform, p := range ready {
 		if p.sum != want.sum || !strings.HasSuffix(file, platforms[platform]) {
-			t.Errorf("found %s for %s", p.name(), platform)
+			t.Errorf("found %s for %s", p.file(), platform)
 		}
 	}
 	beside(t, answering)

@@ -1,9 +1,0 @@
-// Package deploy brings the agent, the one program of ours that runs on hosts, to a host. It stands for the local Go
-// toolchain that builds it, and for the folder of our files on the other side.
-//
-// It promises that the path it returns is a program of that host's platform whose bytes are those it read or built here,
-// and that the host runs it; and of an Agent that nothing else is ever started in its place. It never believes a file by
-// its name, never leaves half of one under a name it would look for, and puts nothing outside our folder.
-//
-// Of the agent it knows that "agent -version" ends at once, with status 0, and that it never ends with status 126 or 127.
-package deploy
