@@ -86,6 +86,9 @@ databases:
     sql: sql
 `
 
+// directly is another line of the database.
+const directly = "    transfer: direct\n"
+
 // writeInventory writes an inventory with the lab's hosts and the benchmark's database.
 func (a *arena) writeInventory(ctx context.Context) error {
 	if err := os.CopyFS(a.dir, files); err != nil {
@@ -105,7 +108,7 @@ func (a *arena) writeInventory(ctx context.Context) error {
 		return err
 	}
 	own := fmt.Sprintf(databases, production.Socket, production.Port, system, production.Data, backups, staging.Socket, staging.Port, staging.Data)
-	if err := errors.Join(os.WriteFile(a.inventory(), []byte(hosts+own), 0o600), os.Mkdir(backups, 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(a.inventory(), []byte(hosts+own), 0o600), os.WriteFile(a.directInventory(), []byte(hosts+own+directly), 0o600), os.Mkdir(backups, 0o700)); err != nil {
 		return err
 	}
 	written, err := inventory.Load(a.inventory())
@@ -117,6 +120,9 @@ func (a *arena) writeInventory(ctx context.Context) error {
 }
 
 func (a *arena) inventory() string { return filepath.Join(a.dir, "hosts.yaml") }
+
+// directInventory is the same, but that staging pulls the backup itself.
+func (a *arena) directInventory() string { return filepath.Join(a.dir, "direct.yaml") }
 
 // update is the script that masks by UPDATE.
 func (a *arena) update() string { return filepath.Join(a.dir, "sql", "update.sql") }

@@ -49,6 +49,10 @@ const (
 	maskedLoad  = "staging:reset, masked load and post-data"
 	maskedProof = "staging:reset, with proof"
 	maskedWhole = "staging:reset, whole target"
+	direct      = "staging:reset, transfer: direct"
+	directLoad  = "staging:reset, transfer: direct, masked load and post-data"
+	directProof = "staging:reset, transfer: direct, with proof"
+	directWhole = "staging:reset, transfer: direct, whole target"
 	scripted    = "sftp twice, pg_restore -j1, then UPDATE"
 	fetched     = "sftp, then pg_restore -j2"
 )
@@ -56,8 +60,10 @@ const (
 var contenders = []contender{
 	{near, plain, "restores the dump's folder from this disk, raw: no network, no mask, no check. The floor.", true, restorePlainly},
 	{near, masked, "reads the same files over SSH, checks every one's sha256, masks in flight, counts, proves, swaps.", false, resetStaging},
+	{near, direct, "does the same by a program on staging's host, which pulls the files itself: no row passes through the runner.", false, resetDirectly},
 	{near, updated, "restores raw data, then masks the same columns by one UPDATE a table, as teams do it. Dead rows and WAL keep the raw values.", true, restoreAndUpdate},
 	{far, masked, "is the same reset with the backup host far away.", false, resetStaging},
+	{far, direct, "is far from the backup host on staging and in the runner.", false, resetDirectly},
 	{far, scripted, "fetches the dump's folder to this machine, puts it to staging's host, and restores and masks it there over ssh, as the scripts of teams do " +
 		"it today; with OpenSSH's sftp instead of Fabric's, which is not measured. Dead rows and WAL keep the raw values, and two disks the raw dump.", true, script(scripted, twoHops)},
 	{far, fetched, "fetches the folder to where it is restored, raw.", true, script(fetched, oneHop)},
@@ -66,14 +72,17 @@ var contenders = []contender{
 
 // figures are all that is timed, in the order of the report.
 var figures = []string{
-	plain, maskedLoad, maskedProof, maskedWhole, updated,
-	at(far, maskedLoad), at(far, maskedProof), at(far, maskedWhole), at(far, scripted), at(far, fetched),
+	plain, maskedLoad, maskedProof, maskedWhole, directLoad, directProof, directWhole, updated,
+	at(far, maskedLoad), at(far, maskedProof), at(far, maskedWhole), at(far, directLoad), at(far, directProof), at(far, directWhole),
+	at(far, scripted), at(far, fetched),
 	at(torn, maskedWhole),
 }
 
 var restoreRatios = []ratio{
 	{of: maskedLoad, to: plain, most: 1.25},
 	{of: maskedProof, to: plain, most: 1.5},
+	{of: directLoad, to: plain},
+	{of: directProof, to: plain},
 	{of: updated, to: plain},
 	{of: maskedLoad, to: updated},
 	{of: maskedProof, to: updated},
@@ -81,6 +90,7 @@ var restoreRatios = []ratio{
 	{of: at(far, scripted), to: at(far, maskedWhole)},
 	{of: at(far, fetched), to: at(far, maskedProof), least: 2},
 	{of: at(far, maskedProof), to: plain, most: 1.4},
+	{of: at(far, directProof), to: plain},
 	{of: at(torn, maskedWhole), to: at(far, maskedWhole), most: 1.2},
 }
 
@@ -124,13 +134,22 @@ func restoreAndUpdate(ctx context.Context, a *arena) (sample, error) {
 }
 
 func resetStaging(ctx context.Context, a *arena) (sample, error) {
-	r, u, err := product(ctx, a.binary, a.inventory(), "staging:reset")
+	return resetWith(ctx, a, a.inventory(), maskedLoad, maskedProof, maskedWhole)
+}
+
+func resetDirectly(ctx context.Context, a *arena) (sample, error) {
+	return resetWith(ctx, a, a.directInventory(), directLoad, directProof, directWhole)
+}
+
+// resetWith measures a reset with an inventory; the names are those of its figures.
+func resetWith(ctx context.Context, a *arena, inventory, loadName, proofName, wholeName string) (sample, error) {
+	r, u, err := product(ctx, a.binary, inventory, "staging:reset")
 	if err != nil {
 		return sample{}, err
 	}
 	load, proof, err := phases(r.Steps)
 	s := sample{client: u.cpu, rss: u.rss, steps: r.Steps}
-	s.seconds = map[string]float64{maskedLoad: load, maskedProof: load + proof, maskedWhole: u.wall.Seconds()}
+	s.seconds = map[string]float64{loadName: load, proofName: load + proof, wholeName: u.wall.Seconds()}
 	return s, err
 }
 

@@ -55,17 +55,17 @@ from (select i, (array['Anna','Thomas','John','Mary','Emma','Paul','Laura','Marc
 insert into orders
 select i, 1 + i * 7919::bigint % :people, (array['new','paid','shipped','delivered'])[1 + i % 4], i % 100000 / 100.0,
        :'t0'::timestamptz - (:orders - i) * interval '20 seconds',
-       'deliver between ' || i % 12 || ' and ' || 12 + i % 12 || ', batch ' || md5(i::text) || ', no substitutes'
+       'deliver between ' || i % 12 || ' and ' || 12 + i % 12 || ', batch ' || md5(i::text) || ', no substitutes, signed ' || md5('signed' || i)
 from generate_series(1, :orders) i;
 
 insert into order_lines
 select i / 2, i % 2, 'SKU-' || i % 5000, 1 + i % 5, i % 9000 / 100.0,
-       'article ' || i % 5000 || ' in colour ' || (array['red','green','blue'])[1 + i % 3] || ', lot ' || md5((i / 10)::text)
+       'article ' || i % 5000 || ' in colour ' || (array['red','green','blue'])[1 + i % 3] || ', lot ' || md5(i::text)
 from generate_series(2, :lines + 1) i;
 
 insert into events
 select i, :'t0'::timestamptz - (:events - i) * interval '15 seconds', (array['signed in','ordered','paid','asked a question'])[1 + i % 4],
-       1 + i * 104729::bigint % :people, 'request ' || md5('event' || i) || ' answered in ' || i % 800 || ' ms by node ' || i % 7
+       1 + i * 104729::bigint % :people, 'request ' || md5('event' || i) || ' answered in ' || i % 800 || ' ms by node ' || i % 7 || ', trace ' || md5('trace' || i)
 from generate_series(1, :events) i;
 
 alter table people add primary key (id), add unique (email);
