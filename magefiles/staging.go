@@ -30,9 +30,10 @@ func (Staging) Plan(ctx context.Context,
 func (Staging) Reset(ctx context.Context,
 	database *string, // which database of the inventory; needed where it has several
 	backup *string, // ID of the backup; the newest where it is not given
+	readAhead *int, // MiB of the backup that may wait in memory to be loaded; 64 where it is not given
 ) error {
 	return onDatabase(ctx, "staging:reset", database, func(ctx context.Context, t *run.Target, inv *inventory.Inventory, db *inventory.Database) error {
-		return staging.Reset(ctx, t, db, inv.Accounts, staging.Options{Backup: backup})
+		return staging.Reset(ctx, t, db, inv.Accounts, staging.Options{Backup: backup, ReadAhead: readAhead})
 	})
 }
 

@@ -25,6 +25,8 @@ type Drill struct {
 	DB     *inventory.Database
 	Name   string // of the target, for the lock and the record
 
+	ReadAhead int64 // bytes of the backup that wait in memory at most; 0: as host.Host has it
+
 	Files sqldir.Files // after Read
 	Rules *mask.Rules
 	Key   mask.Key
@@ -123,6 +125,7 @@ func (d *Drill) dialBackup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	h.ReadAhead(d.ReadAhead)
 	d.Archive = &archive.Archive{Host: h, Database: d.DB}
 	return nil
 }

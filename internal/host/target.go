@@ -18,5 +18,14 @@ func DialFor(ctx context.Context, t *run.Target, spec *inventory.Host) (*Host, e
 	return h, nil
 }
 
+// ReadAhead sets Memory, where it is not 0, and lets the program hold as much beside what else it has. Call it before the
+// first Read.
+func (h *Host) ReadAhead(bytes int64) {
+	if bytes > 0 {
+		h.Memory = bytes
+		run.Allow(bytes)
+	}
+}
+
 // WarnTo has the Host say what goes wrong and is mended, as DialFor's does to its target. Call it before the first Read.
 func (h *Host) WarnTo(warn func(format string, args ...any)) { h.warn = warn }

@@ -58,10 +58,11 @@ type answer struct {
 
 // ends are both ends of a transfer, as the runner knows them.
 type ends struct {
-	Version  int                 `json:"version"`
-	Database *inventory.Database `json:"database"` // its staging, and the folder of its backups
-	Access   host.Access         `json:"access"`   // to the backup host
-	Password string              `json:"password,omitempty"`
+	Version   int                 `json:"version"`
+	Database  *inventory.Database `json:"database"` // its staging, and the folder of its backups
+	Access    host.Access         `json:"access"`   // to the backup host
+	Password  string              `json:"password,omitempty"`
+	ReadAhead int64               `json:"read_ahead,omitempty"`
 }
 
 // job is a restore as its runner has rehearsed it.

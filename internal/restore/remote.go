@@ -43,7 +43,7 @@ func StartLoader(ctx context.Context, t *run.Target, path string, db *inventory.
 	}
 	l := start(ctx, t, path, staging, backup)
 	t.Cleanup("end the loader on "+staging.Name(), func(context.Context) error { l.close(); return nil })
-	_, err = l.ask(ctx, ask{Do: toConnect, Ends: &ends{Version: Version, Database: public(db), Access: access, Password: os.Getenv(db.Staging.PasswordEnv)}}, nil)
+	_, err = l.ask(ctx, ask{Do: toConnect, Ends: &ends{Version: Version, Database: public(db), Access: access, Password: os.Getenv(db.Staging.PasswordEnv), ReadAhead: backup.Memory}}, nil)
 	if err != nil {
 		l.close()
 		return nil, err

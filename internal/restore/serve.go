@@ -170,6 +170,7 @@ func (s *server) connect(ctx context.Context, e *ends) error {
 		return fmt.Errorf("from %s: %w", db.Staging.Host.Name, err)
 	}
 	backup.WarnTo(func(format string, args ...any) { _ = s.to.write(answer{Warning: fmt.Sprintf(format, args...)}) })
+	backup.ReadAhead(e.ReadAhead)
 	s.archive = &archive.Archive{Host: backup, Database: db}
 	return nil
 }

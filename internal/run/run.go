@@ -64,11 +64,21 @@ func Main(ctx context.Context, name string, f func(ctx context.Context, t *Targe
 // Economise has the garbage of a stream collected once it is worth it: by itself Go would do so for every few megabytes,
 // as little else is held, which takes more processor time than reading them. In exchange memory has a limit. Main does it.
 func Economise() {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+	if isOurs() {
 		debug.SetGCPercent(400)
 		debug.SetMemoryLimit(memory)
 	}
 }
+
+// Allow raises that limit by what is held on purpose.
+func Allow(bytes int64) {
+	if isOurs() {
+		debug.SetMemoryLimit(debug.SetMemoryLimit(-1) + bytes)
+	}
+}
+
+// isOurs says whether nobody has told Go's runtime otherwise.
+func isOurs() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
 // memory is where collecting becomes eager, in bytes. The program itself, of which Go takes no account, comes to 15 MB.
 const memory = 110 << 20

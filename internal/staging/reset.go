@@ -15,7 +15,20 @@ import (
 
 // Options of a reset or plan.
 type Options struct {
-	Backup *string // ID; nil: the newest
+	Backup    *string // ID; nil: the newest
+	ReadAhead *int    // MiB of the backup's files that wait in memory at most; nil: 64
+}
+
+// readAhead is ReadAhead in bytes, 0 where it is not given.
+func (o Options) readAhead() (int64, error) {
+	if o.ReadAhead == nil {
+		return 0, nil
+	}
+	const least, most = 2, 1 << 20
+	if *o.ReadAhead < least || *o.ReadAhead > most {
+		return 0, run.Fail(run.Usage, "leave the flag out for 64", "-readAhead=%d is not from %d to %d MiB", *o.ReadAhead, least, most)
+	}
+	return int64(*o.ReadAhead) << 20, nil
 }
 
 // Reset replaces staging's database by the backup, masked and proven, and keeps the one before as
@@ -23,6 +36,10 @@ type Options struct {
 // the record can fail, and the error says so.
 func Reset(ctx context.Context, t *run.Target, db *inventory.Database, accounts []inventory.Account, o Options) error {
 	s := newStage(t, db, accounts, "staging:reset")
+	var err error
+	if s.ReadAhead, err = o.readAhead(); err != nil {
+		return err
+	}
 	if err := s.read(); err != nil {
 		return err
 	}
