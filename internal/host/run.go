@@ -126,7 +126,7 @@ func (p *process) run() error {
 	go func() { defer close(fed); p.feed(stdin) }()
 	err := p.session.Wait()
 	readers.Wait()
-	if p.cmd.Stdin != nil {
+	if p.cmd.Stdin != nil && !notStarted(err) {
 		select {
 		case <-fed:
 		case <-time.After(time.Second):
@@ -138,6 +138,13 @@ func (p *process) run() error {
 	default:
 		return p.ended(err)
 	}
+}
+
+// notStarted tells of a shell's statuses for a program that is not there, or that it may not execute: what is wrong then is
+// not for Stdin to say.
+func notStarted(err error) bool {
+	var exit exited
+	return errors.As(err, &exit) && (exit.ExitStatus() == 126 || exit.ExitStatus() == 127)
 }
 
 // feed writes the wrapper's lines and Stdin. Without a Stdin the pipe stays open: its end is the watchdog's signal.
