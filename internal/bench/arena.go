@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"rehearsal/internal/inventory"
@@ -185,4 +186,10 @@ func (a *arena) clear(ctx context.Context, empty bool) error {
 	}
 	_, err := a.lab.Staging.SQL(ctx, "postgres", "set client_min_messages = error;\n"+sql.String()+"checkpoint;\n")
 	return err
+}
+
+// settle has what the contender before has written lie on the disk, and the dump in memory, which some kernels take away.
+func (a *arena) settle(ctx context.Context) error {
+	syscall.Sync()
+	return warm(ctx, a.dump)
 }

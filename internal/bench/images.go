@@ -192,7 +192,7 @@ func (s *site) prepare(ctx context.Context, want state, p peer, sides [2]string,
 	case cold:
 		return undo, errors.Join(s.forget(), s.chill())
 	case hot:
-		return undo, errors.Join(s.forget(), warm(ctx, sides))
+		return undo, errors.Join(s.forget(), warm(ctx, sides[:]...))
 	}
 	if _, _, err := s.verify(ctx, sides, false, cmp.Or(p.hash, "blake3"), "0%"); err != nil || want == known {
 		return undo, err

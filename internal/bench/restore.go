@@ -185,7 +185,7 @@ func phases(steps []step) (load, proof float64, err error) {
 // measure runs a contender once.
 func (a *arena) measure(ctx context.Context, t *run.Target, name string, c contender) (s sample, err error) {
 	err = t.Step(ctx, name, func(ctx context.Context, step *run.Step) error {
-		if err := errors.Join(a.place(c.trial), a.clear(ctx, c.empty)); err != nil {
+		if err := errors.Join(a.place(c.trial), a.clear(ctx, c.empty), a.settle(ctx)); err != nil {
 			return err
 		}
 		before, err := a.read(ctx)

@@ -129,13 +129,13 @@ func (s *site) forget() error {
 	return errors.Join(os.RemoveAll(filepath.Join(s.production.State, "images")), os.RemoveAll(filepath.Join(s.backup.State, "images")))
 }
 
-// warm brings every byte of a tree into the page cache: some contenders drop what they have read.
-func warm(ctx context.Context, sides [2]string) error {
+// warm brings every byte below some folders into the page cache: some contenders drop what they have read.
+func warm(ctx context.Context, roots ...string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	files := make(chan string, 256)
 	g.Go(func() error {
 		defer close(files)
-		for _, root := range sides {
+		for _, root := range roots {
 			err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 				if err != nil || !d.Type().IsRegular() {
 					return err
