@@ -117,6 +117,7 @@ type localSession struct {
 	ours   []io.Closer // ends of pipes
 	theirs []io.Closer
 	failed error // to make a pipe
+	closed bool  // whoever opened it may give it up before it starts; guarded by on.mu, as ours is
 	ended  chan struct{}
 }
 
@@ -162,6 +163,8 @@ func (s *localSession) pipe() (r, w *os.File) {
 }
 
 func (s *localSession) keep(ours, theirs *os.File) {
+	s.on.mu.Lock()
+	defer s.on.mu.Unlock()
 	s.ours, s.theirs = append(s.ours, ours), append(s.theirs, theirs)
 }
 
@@ -169,7 +172,7 @@ func (s *localSession) Start(line string) error {
 	defer func() { closeAll(s.theirs) }()
 	s.on.mu.Lock()
 	defer s.on.mu.Unlock()
-	if s.on.over() {
+	if s.on.over() || s.closed {
 		s.failed = errCut
 	}
 	if s.failed != nil {
@@ -221,6 +224,7 @@ func (s *localSession) Close() error {
 	s.on.mu.Lock()
 	defer s.on.mu.Unlock()
 	s.on.sessions = slices.DeleteFunc(s.on.sessions, func(other *localSession) bool { return other == s })
+	s.closed = true
 	s.shut()
 	return nil
 }
