@@ -46,6 +46,7 @@ func TestThisMachineDoesWhatAHostOverSSHDoes(t *testing.T) {
 		"cancelling a Read":       TestACancelledReadLeavesNothingOnTheHost,
 		"closing while it reads":  TestCloseEndsReads,
 		"writing":                 TestAFileIsWrittenByteByByteAtTheEdgesOfItsChunks,
+		"cancelling a Write":      TestACancelledWriteLeavesNothingOnTheHost,
 		"closing while it writes": TestCloseEndsWrites,
 	} {
 		t.Run(name, test)

@@ -373,3 +373,27 @@ func TestCloseEndsWrites(t *testing.T) {
 		t.Errorf("on a closed host: %v", err)
 	}
 }
+
+func TestAChunkThatBreaksOffIsNotAnsweredFor(t *testing.T) {
+	if err := exec.Command("sh", "-c", takesBlocks).Run(); err != nil {
+		t.Skip(err)
+	}
+	for name, c := range map[string]struct {
+		input string
+		want  string // the answers
+	}{
+		"whole":     {"- 0 5 %[1]s\nwhole", "0 1+0 records in\n"},
+		"in two":    {"- 0 5 %[1]s\nwholelast 0 0 %[1]s\n", "0 1+0 records in\n0 5\n"},
+		"broken":    {"- 0 5 %[1]s\nwho", ""},
+		"empty":     {"- 0 5 %[1]s\n", ""},
+		"last":      {"last 0 5 %[1]s\nwho", ""},
+		"next line": {"- 0 5 %[1]s\nwhole- 0", "0 1+0 records in\n"},
+	} {
+		place := exec.Command("sh", "-c", placeChunks)
+		place.Env = append(os.Environ(), "LC_ALL=C")
+		place.Stdin = strings.NewReader(fmt.Sprintf(c.input, filepath.Join(t.TempDir(), "file")))
+		if got, err := place.Output(); err != nil || string(got) != c.want {
+			t.Errorf("%s: got %q (%v), want %q", name, got, err, c.want)
+		}
+	}
+}

@@ -325,6 +325,8 @@ func (w *writers) answered(l *writer, line string) error {
 //   - read takes a byte at a time from what cannot seek, so that dd finds the data where they begin.
 //   - fullblock has dd wait for all of its one input block, however small the pieces that the pipe has. It seeks by output
 //     blocks.
+//   - A dd whose input ends before its block does says "0+1 records in" (POSIX) and no more: that is no chunk written, and
+//     nobody is left to be answered.
 //   - A path is decoded by printf %b. The dot keeps line feeds at its end, which $() drops.
 //   - A dd that failed may have left some of its input. That must never be taken for requests.
 const placeChunks = brought + `umask 077
@@ -339,6 +341,10 @@ while read -r last block length path; do
 	if [ "$length" != 0 ]; then
 		said=$(dd of="$file" ibs="$length" obs=65536 count=1 seek="$block" conv=notrunc iflag=fullblock 2>&1)
 		status=$?
+		case $status$said in
+		01+0\ *) ;;
+		0*) exit ;;
+		esac
 	fi
 	if [ $status = 0 ] && [ "$last" = last ]; then
 		said=$(brought "$file" 2>&1)
