@@ -16,7 +16,7 @@ import (
 func restored(p *part, o Options) {
 	p.about = fmt.Sprintf("%d rows in four tables, some 190 bytes each; five columns of a third of them are masked: an e-mail address, a name, a "+
 		"telephone number, a JSON document and a token. One backup, %d rounds, the contenders in turn, each round beginning with another one. "+
-		"Every contender finds the dump in memory, and nothing waiting to be written. All hosts are this one machine. Far away is the backup host alone, behind "+
+		"Every contender finds the dump in memory, files of WAL to use again, and nothing waiting to be written. All hosts are this one machine. Far away is the backup host alone, behind "+
 		"%s of round trip, without a limit of bandwidth.", o.Rows, o.Rounds, run.Duration(o.Distance))
 	p.how = howToReadRestore
 	for _, c := range contenders {

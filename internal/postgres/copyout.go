@@ -52,3 +52,24 @@ func MaterializedViews(ctx context.Context, conn *pgx.Conn) ([]Table, error) {
 	}
 	return views, nil
 }
+
+// TableSizes returns the bytes on disk of the tables and materialized views of conn's database, with what is out of line
+// and without indexes, by their Qualified names.
+func TableSizes(ctx context.Context, conn *pgx.Conn) (map[string]int64, error) {
+	type table struct {
+		Schema, Name string
+		Bytes        int64
+	}
+	tables, err := collect[table](ctx, conn, `
+		SELECT n.nspname, c.relname, pg_table_size(c.oid)
+		  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		 WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_'`)
+	if err != nil {
+		return nil, fmt.Errorf("reading the sizes of tables of %s: %w", conn.Config().Database, err)
+	}
+	sizes := map[string]int64{}
+	for _, t := range tables {
+		sizes[Qualify(t.Schema, t.Name)] = t.Bytes
+	}
+	return sizes, nil
+}

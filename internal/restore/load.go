@@ -246,12 +246,12 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	if err != nil {
 		return err
 	}
-	through, masked, err := r.tableWay(t)
+	through, unpacked, err := r.tableWay(t)
 	if err != nil {
 		return err
 	}
 	unpack := "cat"
-	if program, packed := unpackers[path.Ext(t.file.Name)]; packed && !masked {
+	if program, packed := unpackers[path.Ext(t.file.Name)]; packed && !unpacked {
 		unpack = program + " -dc"
 	}
 	failed := fmt.Sprintf("%s/%d.failed", r.dir, t.entry.ID)

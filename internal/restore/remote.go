@@ -262,7 +262,7 @@ func (j *job) restore(staging *postgres.Server, from *archive.Archive) (*Restore
 	if err != nil {
 		return nil, err
 	}
-	r := &Restore{Archive: from, Backup: j.backup(), Staging: staging, Database: j.Database, Rules: rules, Key: mask.KeyOf(j.Key), toc: toc, dir: j.Dir}
+	r := &Restore{Archive: from, Backup: j.backup(), Staging: staging, Database: j.Database, Rules: rules, Key: mask.KeyOf(j.Key), toc: toc, dir: j.Dir, near: true}
 	r.plan(plan)
 	return r, nil
 }

@@ -38,6 +38,7 @@ type Restore struct {
 	dir     string                // on staging: toc.dat and lists; never rows
 	planned map[string]mask.Table // after Rehearse: the plan's tables by their names
 	samples samples
+	near    bool   // staging is this machine: rows reach its psql without a network between
 	without string // what of the schema is left out, for people
 	list    string // the file in dir of what is restored; empty: everything
 }

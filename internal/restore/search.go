@@ -1,10 +1,12 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -99,7 +101,7 @@ func (r *Restore) search(ctx context.Context, s *run.Step, allowed []string) (fo
 const searches = 3
 
 // searched lists what there is to search: the tables as the new database has them now, which must be those that were
-// planned for, and the materialized views.
+// planned for, and the materialized views; the largest first, so that none of those is the last to start.
 func (r *Restore) searched(ctx context.Context) ([]mask.Table, error) {
 	conn, err := r.Staging.Connect(ctx, r.Database)
 	if err != nil {
@@ -127,7 +129,9 @@ func (r *Restore) searched(ctx context.Context) ([]mask.Table, error) {
 	for _, v := range views {
 		tables = append(tables, mask.Table{Table: v})
 	}
-	return tables, nil
+	sizes, err := postgres.TableSizes(ctx, conn)
+	slices.SortStableFunc(tables, func(a, b mask.Table) int { return cmp.Compare(sizes[b.Qualified()], sizes[a.Qualified()]) })
+	return tables, err
 }
 
 // searchTable searches the rows of one table or materialized view; same says that the columns that are kept are as they

@@ -119,12 +119,12 @@ func untilEnded(err error) error {
 
 // rowsOf reads the rows of a table, masked as far as that is done here, with the line that ends them.
 func (r *Restore) rowsOf(ctx context.Context, t stream, progress func(int64)) ([]byte, error) {
-	through, masked, err := r.tableWay(t)
+	through, unpacked, err := r.tableWay(t)
 	if err != nil {
 		return nil, err
 	}
 	var rows bytes.Buffer
-	if !masked { // which unpacks them, too
+	if !unpacked {
 		through = through.then(unpack[path.Ext(t.file.Name)])
 	}
 	if err := r.copyThrough(ctx, &rows, through, t.file.Name, progress); err != nil {
