@@ -87,10 +87,12 @@ var restoreRatios = []ratio{
 	{of: maskedLoad, to: updated},
 	{of: maskedProof, to: updated},
 	{of: at(far, scripted), to: at(far, maskedProof), least: 4},
+	{of: at(far, scripted), to: at(far, directProof), least: 4},
 	{of: at(far, scripted), to: at(far, maskedWhole)},
 	{of: at(far, fetched), to: at(far, maskedProof), least: 2},
+	{of: at(far, fetched), to: at(far, directProof), least: 2},
 	{of: at(far, maskedProof), to: plain, most: 1.4},
-	{of: at(far, directProof), to: plain},
+	{of: at(far, directProof), to: plain, most: 1.4},
 	{of: at(torn, maskedWhole), to: at(far, maskedWhole), most: 1.2},
 }
 

@@ -93,27 +93,7 @@ func (l *lane) run(ctx context.Context) {
 		l.of.lost(l, because(ctx, err))
 	case <-ctx.Done():
 		l.of.lost(l, context.Cause(ctx))
-		l.finish(p, done)
-	}
-}
-
-// finish ends the command, and returns when the host says that it has ended, or after a while. It ends by itself when it
-// finds its stdin or stdout closed, except where it waits for a disk.
-func (l *lane) finish(p *process, done <-chan error) {
-	p.session.Close()
-	soon, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if within(soon, done) {
-		return
-	}
-	late, cancel := context.WithTimeout(context.Background(), stopping)
-	defer cancel()
-	select {
-	case pid := <-p.pid:
-		if p.host.kill(late, pid) == nil {
-			within(late, done)
-		}
-	case <-late.Done():
+		p.finish(done)
 	}
 }
 

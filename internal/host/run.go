@@ -32,7 +32,7 @@ func (h *Host) Run(ctx context.Context, c Cmd) error {
 		return err
 	}
 	defer release()
-	p := &process{host: h, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
+	p := newProcess(h, conn, s, c, r)
 	if h.home == "" { // the first command: what lets one begin will let the others
 		p.late = time.AfterFunc(beginning, func() { p.failed <- h.notBegun() })
 		defer p.late.Stop()
@@ -108,15 +108,25 @@ type process struct {
 	late    *time.Timer
 }
 
+func newProcess(h *Host, on *conn, s session, c Cmd, r *remote) *process {
+	return &process{host: h, conn: on, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
+}
+
+// start starts the command. An error of the pipes is one of Start.
+func (p *process) start() (stdin io.WriteCloser, stdout, stderr io.Reader, err error) {
+	stdin, _ = p.session.StdinPipe()
+	stdout, _ = p.session.StdoutPipe()
+	stderr, _ = p.session.StderrPipe()
+	return stdin, stdout, stderr, p.session.Start(p.remote.line)
+}
+
 // beginning is how long a host may take to begin its first command: for the start files of a login shell, say on a
 // slow network file system. A forced command may take for ever.
 var beginning = 30 * time.Second
 
 func (p *process) run() error {
-	stdin, _ := p.session.StdinPipe()
-	stdout, _ := p.session.StdoutPipe()
-	stderr, _ := p.session.StderrPipe()
-	if err := p.session.Start(p.remote.line); err != nil {
+	stdin, stdout, stderr, err := p.start()
+	if err != nil {
 		return p.ended(err)
 	}
 	var readers sync.WaitGroup
@@ -124,7 +134,7 @@ func (p *process) run() error {
 	readers.Go(func() { p.readStderr(stderr) })
 	fed := make(chan struct{})
 	go func() { defer close(fed); p.feed(stdin) }()
-	err := p.session.Wait()
+	err = p.session.Wait()
 	readers.Wait()
 	if p.cmd.Stdin != nil && !notStarted(err) {
 		select {

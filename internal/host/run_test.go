@@ -309,7 +309,7 @@ func TestADeadlineEndsACommandToo(t *testing.T) {
 	if err := h.Run(ctx, Cmd{Args: []string{"sleep", "20"}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }

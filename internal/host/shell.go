@@ -24,17 +24,14 @@ func (h *Host) shell(ctx context.Context, c Cmd, longer time.Duration) (p *proce
 	if err != nil {
 		return nil, nil, because(ctx, err)
 	}
-	p = &process{host: h, conn: conn, session: s, cmd: c, remote: r, failed: make(chan error, 3), pid: make(chan int, 1)}
-	return p, func() { s.Close(); h.release(conn) }, nil
+	return newProcess(h, conn, s, c, r), func() { s.Close(); h.release(conn) }, nil
 }
 
 // converse starts the command and has answer read one answer after the other, until stdout ends. What answer itself says
 // is wrong ends the conversation at once; an error of reading is explained by how the command ended.
 func (p *process) converse(opened func(), answer func(from *bufio.Reader) error) error {
-	stdin, _ := p.session.StdinPipe()
-	stdout, _ := p.session.StdoutPipe()
-	stderr, _ := p.session.StderrPipe()
-	if err := p.session.Start(p.remote.line); err != nil {
+	stdin, stdout, stderr, err := p.start()
+	if err != nil {
 		return p.ended(err)
 	}
 	var noise sync.WaitGroup
@@ -51,7 +48,7 @@ func (p *process) converse(opened func(), answer func(from *bufio.Reader) error)
 			}
 		}
 	}
-	err := p.session.Wait()
+	err = p.session.Wait()
 	noise.Wait()
 	if lost := p.conn.lost(); lost != nil {
 		return lost
@@ -60,6 +57,29 @@ func (p *process) converse(opened func(), answer func(from *bufio.Reader) error)
 		err = run.Fail(run.Unreachable, "look at the host's sshd log", "a shell on %s ended: %w", p.host.spec.Name, io.ErrUnexpectedEOF)
 	}
 	return err
+}
+
+// finish ends a command that answers, and says whether the host has said that it ended, which takes a while at most. It
+// ends by itself when it finds its stdin or stdout closed; one that waits for a disk is killed.
+func (p *process) finish(done <-chan error) bool {
+	p.session.Close()
+	soon, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if within(soon, done) {
+		return true
+	}
+	late, cancel := context.WithTimeout(context.Background(), stopping)
+	defer cancel()
+	select {
+	case <-done:
+		return true
+	case <-p.conn.gone:
+		return true
+	case pid := <-p.pid:
+		return p.host.kill(late, pid) == nil && within(late, done)
+	case <-late.Done():
+		return false
+	}
 }
 
 // because is why something failed, which is why ctx ended where it has.

@@ -369,7 +369,9 @@ func (l *writer) run(ctx context.Context) {
 	case err := <-done:
 		l.of.lost(l, because(ctx, err))
 	case <-ctx.Done():
-		l.finish(p, done)
+		if !p.finish(done) {
+			p.conn.drop(p.host.errClosed())
+		}
 		l.of.lost(l, context.Cause(ctx))
 	}
 }
@@ -381,31 +383,6 @@ func (l *writer) answer(from *bufio.Reader) error {
 		return err
 	}
 	return l.of.answered(l, line)
-}
-
-// finish ends the command, and returns when the host says that it has ended. With its stdin dd ends, and so does sh. One
-// that waits for a disk is killed; where that takes long too its connection goes.
-func (l *writer) finish(p *process, done <-chan error) {
-	p.session.Close()
-	soon, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if within(soon, done) {
-		return
-	}
-	late, cancel := context.WithTimeout(context.Background(), stopping)
-	defer cancel()
-	select {
-	case <-done:
-		return
-	case <-p.conn.gone:
-		return
-	case pid := <-p.pid:
-		if p.host.kill(late, pid) == nil && within(late, done) {
-			return
-		}
-	case <-late.Done():
-	}
-	p.conn.drop(p.host.errClosed())
 }
 
 // outgoing is the stdin of a writer's command. It ends when no chunk can come any more.
