@@ -155,6 +155,7 @@ func TestARunOutlivesItsLine(t *testing.T) {
 		forget(t, backup)
 		s.alter(t, s.backup, "a.jpg")
 		result := s.verifying(t)
+		until(t, "production's agent is there", func() bool { return hasRead(t, production) > 0 })
 		until(t, "a part is read on the backup", func() bool { return hasRead(t, backup) > 6e5 })
 		line.Cut() // production's agent is through, and waits to list what differs
 		got := <-result
