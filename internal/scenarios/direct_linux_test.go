@@ -389,32 +389,54 @@ func TestWhatIsWrongHasItsExitCodeAndHintWhereStagingFindsIt(t *testing.T) {
 // otherSSHD gives staging an sshd with other lines in its configuration.
 func (s *specimen) otherSSHD(t *testing.T, lines ...string) {
 	t.Helper()
-	file := filepath.Join(s.dir, "hosts.yaml")
-	text, err := os.ReadFile(file)
+	hosts := path(filepath.Join(s.dir, "hosts.yaml"))
+	sshd := startSSHD(t, hosts, "staging", lines...)
+	host := regexp.MustCompile(`(?m)(  staging:\n    address: )".*"(\n(?:    .*\n)*?    host_key: )".*"`)
+	text := hosts.read(t)
+	if !host.Match(text) {
+		t.Fatalf("no staging in %s", text)
+	}
+	hosts.write(t, host.ReplaceAll(text, fmt.Appendf(nil, `${1}"127.0.0.1:%d"${2}%q`, sshd.Port, sshd.HostKey)))
+}
+
+// startSSHD starts an sshd that lets the user of an inventory in.
+func startSSHD(t *testing.T, hosts path, name string, lines ...string) *lab.SSHD {
+	t.Helper()
+	key, err := strconv.Unquote(string(regexp.MustCompile(`identity: (".*")`).FindSubmatch(hosts.read(t))[1]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := regexp.MustCompile(`identity: (".*")`).FindSubmatch(text)
-	name, err := strconv.Unquote(string(key[1]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := os.ReadFile(name + ".pub")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sshd, err := lab.StartSSHD(t.Context(), "staging", t.TempDir(), string(public), lines...)
+	sshd, err := lab.StartSSHD(t.Context(), name, t.TempDir(), string(path(key+".pub").read(t)), lines...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { sshd.Stop() })
-	host := regexp.MustCompile(`(?m)(  staging:\n    address: )".*"(\n(?:    .*\n)*?    host_key: )".*"`)
-	if !host.Match(text) {
-		t.Fatalf("no staging in %s", text)
-	}
-	changed := host.ReplaceAll(text, fmt.Appendf(nil, `${1}"127.0.0.1:%d"${2}%q`, sshd.Port, sshd.HostKey))
-	if err := os.WriteFile(file, changed, 0o600); err != nil {
-		t.Fatal(err)
+	return sshd
+}
+
+// The runner reaches both hosts by way of another; staging reaches the backup host without.
+func TestADirectResetNeedsNoJumpHostBetweenStagingAndTheBackup(t *testing.T) {
+	for forwarding, code := range map[string]int{"yes": 0, "no": 6} { // with "no" nothing works, so it is the way that is taken
+		t.Run("AllowTcpForwarding "+forwarding, func(t *testing.T) {
+			s := newSpecimen(t)
+			t.Cleanup(func() { removeLoaders(t) })
+			transfer(t, s.dir, "direct")
+			hosts := path(filepath.Join(s.dir, "hosts.yaml"))
+			sshd := startSSHD(t, hosts, "bastion", "AllowTcpForwarding "+forwarding)
+			like := regexp.MustCompile(`(?m)^  staging:\n    address: .*\n(    user: .*\n)    role: staging\n(    identity: .*\n)`).FindSubmatch(hosts.read(t))
+			if like == nil {
+				t.Fatalf("no staging in %s", hosts.read(t))
+			}
+			hosts.substitute(t, "\nhosts:\n", fmt.Sprintf("\nhosts:\n  bastion:\n    address: \"127.0.0.1:%d\"\n%s    role: jump\n%s    host_key: %q\n",
+				sshd.Port, like[1], like[2], sshd.HostKey))
+			for _, role := range []string{"staging", "backup"} {
+				hosts.substitute(t, "    role: "+role+"\n", "    role: "+role+"\n    via: bastion\n")
+			}
+			out, got := output(mage(s.dir, "staging:reset"))
+			if got != code || code == 0 && !strings.Contains(out, "transfer: direct") {
+				t.Errorf("exit code %d\n%s", got, out)
+			}
+		})
 	}
 }
 
