@@ -74,7 +74,7 @@ func (a *arena) up(ctx context.Context, t *run.Target, s *run.Step, o Options) e
 	t.Cleanup("the lab in "+o.Dir, func(ctx context.Context) error {
 		return errors.Join(os.RemoveAll(a.dir), a.lab.Down(ctx))
 	})
-	return a.writeInventory(ctx)
+	return a.writeInventories(ctx)
 }
 
 const databases = `
@@ -87,11 +87,20 @@ databases:
     sql: sql
 `
 
-// directly is another line of the database.
+// The inventories of the benchmark. A near backup host is reached without the proxy that can make a line long, which costs
+// as much of the processors as sshd does.
+const (
+	nearRelay  = "near.yaml"
+	nearDirect = "near-direct.yaml"
+	farRelay   = "far.yaml"
+	farDirect  = "far-direct.yaml"
+)
+
+// directly is another line of the database, for staging to pull the backup itself.
 const directly = "    transfer: direct\n"
 
-// writeInventory writes an inventory with the lab's hosts and the benchmark's database.
-func (a *arena) writeInventory(ctx context.Context) error {
+// writeInventories writes them with the lab's hosts and the benchmark's database.
+func (a *arena) writeInventories(ctx context.Context) error {
 	if err := os.CopyFS(a.dir, files); err != nil {
 		return fmt.Errorf("copying the benchmark's SQL: %w", err)
 	}
@@ -109,10 +118,17 @@ func (a *arena) writeInventory(ctx context.Context) error {
 		return err
 	}
 	own := fmt.Sprintf(databases, production.Socket, production.Port, system, production.Data, backups, staging.Socket, staging.Port, staging.Data)
-	if err := errors.Join(os.WriteFile(a.inventory(), []byte(hosts+own), 0o600), os.WriteFile(a.directInventory(), []byte(hosts+own+directly), 0o600), os.Mkdir(backups, 0o700)); err != nil {
+	errs := []error{os.Mkdir(backups, 0o700)}
+	for name, text := range map[string]string{
+		nearRelay: a.withoutProxy(hosts) + own, nearDirect: a.withoutProxy(hosts) + own + directly,
+		farRelay: hosts + own, farDirect: hosts + own + directly,
+	} {
+		errs = append(errs, os.WriteFile(a.inventory(name), []byte(text), 0o600))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	written, err := inventory.Load(a.inventory())
+	written, err := inventory.Load(a.inventory(farRelay))
 	if err != nil {
 		return err
 	}
@@ -120,10 +136,13 @@ func (a *arena) writeInventory(ctx context.Context) error {
 	return err
 }
 
-func (a *arena) inventory() string { return filepath.Join(a.dir, "hosts.yaml") }
+// withoutProxy has the lab's hosts reach the backup host's sshd itself.
+func (a *arena) withoutProxy(hosts string) string {
+	sshd := slices.IndexFunc(a.lab.SSH, func(s *lab.SSHD) bool { return s.Name == "backup" })
+	return strings.ReplaceAll(hosts, fmt.Sprintf(":%d\"", a.lab.FarPort), fmt.Sprintf(":%d\"", a.lab.SSH[sshd].Port))
+}
 
-// directInventory is the same, but that staging pulls the backup itself.
-func (a *arena) directInventory() string { return filepath.Join(a.dir, "direct.yaml") }
+func (a *arena) inventory(name string) string { return filepath.Join(a.dir, name) }
 
 // update is the script that masks by UPDATE.
 func (a *arena) update() string { return filepath.Join(a.dir, "sql", "update.sql") }
@@ -147,7 +166,7 @@ func (a *arena) seed(ctx context.Context, s *run.Step, rows int) error {
 
 // backUp makes the one backup that every contender restores.
 func (a *arena) backUp(ctx context.Context, s *run.Step) error {
-	result, _, err := product(ctx, a.binary, a.inventory(), "backup:create")
+	result, _, err := product(ctx, a.binary, a.inventory(nearRelay), "backup:create")
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func TestARestoreIsMeasuredForEveryContenderWrittenDownAndLeavesNothing(t *testi
 		}
 	}
 	for _, c := range contenders {
-		if line := passedIn(string(text), c.String()); (c.trial == near && c.name != masked && c.name != direct) != (line == "") {
+		if line := passedIn(string(text), c.String()); (c.trial == near) != (line == "") {
 			t.Errorf("%s: %q has gone over the line", c, line)
 		}
 	}

@@ -162,7 +162,7 @@ func lookAtDatabase(ctx context.Context, c *lab.Cluster) (machine, error) {
 const howToReadRestore = `Seconds are wall clock on a machine that does everything at once, so more cores help whoever works in parallel. "CPU s" is what
 the processes themselves used, the sum of the three columns after it; "all others here" is the work of everybody else meanwhile,
 the lab's idle production included: where it is not small, repeat the run. WAL of staging:reset is that of the whole target; of
-the others that of what is timed. "Over the line" is what passed to and from the backup host; a cut loses what is on its way. Memory is
+the others that of what is timed. "Over the line" is what passed to and from a backup host far away; a cut loses what is on its way. Memory is
 the runner's peak resident set.
 
 What is not reached is not for want of waiting: both processors are busy throughout. The work of pg_restore is in every

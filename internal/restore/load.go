@@ -157,12 +157,12 @@ func (r *Restore) loadTables(ctx context.Context, s *run.Step) error {
 	return g.Wait()
 }
 
-// feed runs on staging for one file: $1 a file that says that unpacking failed, $2 the command that unpacks, $3 whether
-// what psql could not load is to be read to its end to tell whether that failed, $4 psql's last argument, $5 that of a
-// second psql which reads the same stream, or empty, then psql's command line. The bytes go from pipe to pipe and never
-// lie on disk. (pg_restore can read them from a FIFO in place of the dump's file up to PostgreSQL 15.18; that of 15.20
-// refuses what is not a regular file.) The last cat takes what follows the end of the data, so that nobody unpacks into a
-// closed pipe; the pipe ends when the whole left side has.
+// feed runs on staging for one file: $1 a file that says that unpacking failed, $2 the command that unpacks, empty where
+// the rows are not packed, $3 whether what psql could not load is to be read to its end to tell whether that failed, $4
+// psql's last argument, $5 that of a second psql which reads the same stream, or empty, then psql's command line. The bytes
+// go from pipe to pipe and never lie on disk. (pg_restore can read them from a FIFO in place of the dump's file up to
+// PostgreSQL 15.18; that of 15.20 refuses what is not a regular file.) The last cat takes what follows the end of the data,
+// so that nobody writes into a closed pipe; the pipe ends when the whole left side has.
 const feed = `
 failed=$1 unpack=$2 patient=$3 last=$4 other=$5
 shift 5
@@ -175,7 +175,11 @@ load() {
 	[ ! -e "$failed" ] || return 74
 	return $status
 }
-unpacked() { eval "$unpack" || : >"$failed"; }
+unpacked() { eval "${unpack:-cat}" || : >"$failed"; }
+if [ ! "$unpack$other" ]; then
+	load "$@" "$last"
+	exit
+fi
 if [ ! "$other" ]; then
 	unpacked | load "$@" "$last"
 	exit
@@ -250,7 +254,7 @@ func (r *Restore) loadTable(ctx context.Context, t stream, progress func(int64))
 	if err != nil {
 		return err
 	}
-	unpack := "cat"
+	unpack := ""
 	if program, packed := unpackers[path.Ext(t.file.Name)]; packed && !unpacked {
 		unpack = program + " -dc"
 	}
