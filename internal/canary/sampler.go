@@ -33,7 +33,7 @@ type Sampler struct {
 // findings, which call columns table.column.
 func NewSampler(table string, columns []Column) *Sampler {
 	s := &Sampler{table: table, columns: columns, pools: make([]*pool, len(columns))}
-	s.split.Emit = s.field
+	s.split.Emit = s.Field
 	for i, c := range columns {
 		if c.Masked && !coincides(c) {
 			s.pools[i] = newPool()
@@ -90,7 +90,8 @@ func (s *Sampler) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "sampler of %s", 
 
 func (s *Sampler) name(column int) string { return s.table + "." + s.columns[column].Name }
 
-func (s *Sampler) field(piece []byte, end byte) {
+// Field is Write for rows that are split already, by a copytext.Splitter.
+func (s *Sampler) Field(piece []byte, end byte) {
 	if s.ended || s.column == 0 && !s.long && end == '\n' && string(piece) == copytext.EndOfData {
 		s.ended = true
 		return

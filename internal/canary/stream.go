@@ -48,6 +48,9 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Also has see get the fields that are searched.
+func (s *Stream) Also(see func(piece []byte, end byte)) { s.split.Also(see) }
+
 // Close searches what is left.
 func (s *Stream) Close() error {
 	s.split.Close()

@@ -24,6 +24,15 @@ type Splitter struct {
 	open bool   // a row has begun and not ended
 }
 
+// Also has see get every field too, before Emit does: rows for two readers need to be split once only.
+func (s *Splitter) Also(see func(piece []byte, end byte)) {
+	emit := s.Emit
+	s.Emit = func(piece []byte, end byte) {
+		see(piece, end)
+		emit(piece, end)
+	}
+}
+
 // Write takes the next chunk.
 func (s *Splitter) Write(p []byte) {
 	for len(p) > 0 {

@@ -30,21 +30,25 @@ func TestFieldsAreTheSameHoweverTheChunksAreCut(t *testing.T) {
 	long := strings.Repeat("x", MaxPiece+3)
 	data := "a\t\tb\n\n" + long + "\tc\nlast"
 	for _, size := range []int{1, 2, 7, MaxPiece - 1, len(data)} {
-		var got strings.Builder
+		var got, seen strings.Builder
 		largest := 0
-		s := Splitter{Emit: func(piece []byte, end byte) {
-			largest = max(largest, len(piece))
-			got.Write(piece)
-			if end != 0 {
-				got.WriteByte(end)
+		into := func(b *strings.Builder) func(piece []byte, end byte) {
+			return func(piece []byte, end byte) {
+				largest = max(largest, len(piece))
+				b.Write(piece)
+				if end != 0 {
+					b.WriteByte(end)
+				}
 			}
-		}}
+		}
+		s := Splitter{Emit: into(&got)}
+		s.Also(into(&seen))
 		for from := 0; from < len(data); from += size {
 			s.Write([]byte(data[from:min(from+size, len(data))]))
 		}
 		s.Close()
-		if got.String() != data+"\n" || largest > MaxPiece {
-			t.Errorf("chunks of %d: %s, pieces of %d", size, fmt.Sprintf("%.80q", got.String()), largest)
+		if got.String() != data+"\n" || seen.String() != got.String() || largest > MaxPiece {
+			t.Errorf("chunks of %d: %s and %s, pieces of %d", size, fmt.Sprintf("%.80q", got.String()), fmt.Sprintf("%.80q", seen.String()), largest)
 		}
 	}
 }

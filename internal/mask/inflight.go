@@ -88,6 +88,9 @@ func (m *Masker) Write(p []byte) (int, error) {
 	return len(p), m.flush()
 }
 
+// Also has see get the fields as they were before they are masked.
+func (m *Masker) Also(see func(piece []byte, end byte)) { m.split.Also(see) }
+
 // Close masks what is left.
 func (m *Masker) Close() error {
 	m.split.Close()

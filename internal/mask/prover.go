@@ -30,7 +30,7 @@ func (t Table) Unread() Table {
 // Prover makes one for rows whose fields are those of names.
 func (t Table) Prover(names []string) *Prover {
 	p := &Prover{names: names, made: make([]func([]byte) bool, len(names)), violations: make([]int64, len(names))}
-	p.split.Emit = p.field
+	p.split.Emit = p.Field
 	for _, c := range t.Masked {
 		if i := slices.Index(names, c.Name); i >= 0 {
 			p.made[i] = c.made()
@@ -55,7 +55,8 @@ func (p *Prover) Violations(column string) (n int64, ok bool) {
 	return p.violations[i], true
 }
 
-func (p *Prover) field(piece []byte, end byte) {
+// Field is Write for rows that are split already, by a copytext.Splitter.
+func (p *Prover) Field(piece []byte, end byte) {
 	if p.column < len(p.made) && p.made[p.column] != nil {
 		if p.long || end == 0 {
 			p.value = append(p.value, piece...)

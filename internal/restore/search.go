@@ -147,11 +147,10 @@ func (r *Restore) searchTable(ctx context.Context, conn *pgx.Conn, scanner *cana
 	}
 	stream := scanner.Table(t.Qualified(), columns)
 	prover := t.Prover(names)
-	to := io.Writer(stream)
 	if len(t.Masked) > 0 && r.utf8() {
-		to = io.MultiWriter(stream, prover)
+		stream.Also(prover.Field)
 	}
-	if err := postgres.CopyOut(ctx, conn, t.Table, &metered{to, progress}); err != nil {
+	if err := postgres.CopyOut(ctx, conn, t.Table, &metered{stream, progress}); err != nil {
 		return false, fmt.Errorf("reading %s of %s: %w", t.Qualified(), r.Database, err)
 	}
 	if err := stream.Close(); err != nil {
