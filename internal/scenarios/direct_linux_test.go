@@ -84,18 +84,26 @@ const letters = `CREATE TABLE letters (id bigint PRIMARY KEY, sender text NOT NU
 	INSERT INTO letters SELECT i, md5(i::text) || '@example.org', md5((-i)::text) || md5(i::text) FROM generate_series(1, 120000) i;
 	ALTER TABLE letters OWNER TO shop`
 
+// withLetters gives production that table, and columns.yaml a rule for it.
+func (s *specimen) withLetters(t *testing.T, rule string) {
+	t.Helper()
+	source(letters)(s, t)
+	file, err := os.OpenFile(filepath.Join(s.dir, "sql", "shop", "columns.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(file, "\npublic.%s\n", rule)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestADirectResetIsWhatARelayedOneIsAndNoRowsPassThroughThisMachine(t *testing.T) {
 	for _, kind := range []string{"ours", "pg_dump -Fc"} {
 		t.Run(kind, func(t *testing.T) {
 			s := newSpecimen(t)
 			s.timeless(t)
-			source(letters)(s, t)
-			file, err := os.OpenFile(filepath.Join(s.dir, "sql", "shop", "columns.yaml"), os.O_APPEND|os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(file, "\npublic.letters: {keep: [id], email: [sender], sql: {body: \"'to ' || id\"}}\n")
-			file.Close()
+			s.withLetters(t, `letters: {keep: [id], email: [sender], sql: {body: "'to ' || id"}}`)
 			var flags []string
 			if kind == "ours" {
 				s.try(t, try{target: "backup:create", verdict: "sealed"})
@@ -159,6 +167,8 @@ type gate struct {
 
 	mu    sync.Mutex
 	bytes map[bool]int64 // by whether a loader has them
+	mute  int64          // so many bytes later, one connection of a loader falls silent; 0: none does
+	ended chan struct{}
 }
 
 // gate puts one before the backup host of the specimen's inventory.
@@ -168,8 +178,8 @@ func (s *specimen) gate(t *testing.T, refuses func() bool) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { listener.Close() })
-	g := &gate{target: fmt.Sprintf("127.0.0.1:%d", shared.FarPort), refuses: refuses, bytes: map[bool]int64{}}
+	g := &gate{target: fmt.Sprintf("127.0.0.1:%d", shared.FarPort), refuses: refuses, bytes: map[bool]int64{}, ended: make(chan struct{})}
+	t.Cleanup(func() { close(g.ended); listener.Close() })
 	s.inventory(t, g.target, listener.Addr().String())
 	go func() {
 		for {
@@ -195,7 +205,21 @@ func (g *gate) pass(c net.Conn) {
 	}
 	defer host.Close()
 	go func() { _, _ = io.Copy(host, c); host.(*net.TCPConn).CloseWrite() }()
-	_, _ = io.Copy(io.MultiWriter(c, count(func(n int) { g.mu.Lock(); g.bytes[loader] += int64(n); g.mu.Unlock() })), host)
+	_, _ = io.Copy(io.MultiWriter(c, count(func(n int) { g.count(loader, n) })), host)
+}
+
+// count counts bytes that have passed, and does not return where nothing more is to.
+func (g *gate) count(loader bool, n int) {
+	g.mu.Lock()
+	g.bytes[loader] += int64(n)
+	mute := loader && g.mute > 0 && g.bytes[loader] > g.mute
+	if mute {
+		g.mute = 0
+	}
+	g.mu.Unlock()
+	if mute {
+		<-g.ended
+	}
 }
 
 func (g *gate) passed(loader bool) int64 {
@@ -490,5 +514,38 @@ func TestAPlanSaysWhichWayTheRowsWouldTake(t *testing.T) {
 	}
 	if diff := gocmp.Diff(before, staged(t)); diff != "" {
 		t.Errorf("staging is not what it was: %s", diff)
+	}
+}
+
+func TestADirectResetOutlivesALineThatFallsSilentWithoutAWord(t *testing.T) {
+	s := newSpecimen(t)
+	t.Cleanup(func() { removeLoaders(t) })
+	s.withLetters(t, "letters: {keep: [id, body], email: [sender]}")
+	s.try(t, try{target: "backup:create", verdict: "sealed"})
+	transfer(t, s.dir, "direct")
+	g := s.gate(t, nil)
+	g.mute = 1 << 20
+	got := s.run(t, "staging:reset")
+	if !slices.ContainsFunc(got.Warnings, func(w string) bool {
+		return strings.HasPrefix(w, "reading from backup broke off and goes on where it was: ") && strings.Contains(w, "backup stopped answering")
+	}) || got.ExitCode != 0 {
+		t.Errorf("exit code %d after %d bytes, warnings: %q\n%s", got.ExitCode, g.passed(true), got.Warnings, got.text())
+	}
+}
+
+func TestClassifyAndRollbackWhereRowsGoDirectly(t *testing.T) {
+	s := newSpecimen(t)
+	t.Cleanup(func() { removeLoaders(t) })
+	transfer(t, s.dir, "direct")
+	s.timeless(t)
+	_, first := s.reset(t, "-backup="+s.id)
+	s.foreign(t, "-Fc") // whose table of contents comes with rows
+	s.try(t, try{target: "staging:classify -backup=" + foreignID, warns: noManifest})
+	if _, second := s.reset(t, "-backup="+s.id); first == "" || second != first {
+		t.Errorf("two resets: %s", gocmp.Diff(strings.Split(first, "\n"), strings.Split(second, "\n")))
+	}
+	s.try(t, try{target: "staging:rollback"})
+	if loaders := loaders(); len(loaders) > 0 {
+		t.Errorf("loaders run: %v", loaders)
 	}
 }
