@@ -233,7 +233,13 @@ func startAgent(t *testing.T, files ...string) int {
 		t.Skip(err)
 	}
 	t.Cleanup(func() { _ = agent.Process.Kill(); _ = agent.Wait() })
-	eventually(t, "the agent listens", 2*time.Second, func() bool { _, err := os.Stat(socket); return err == nil })
+	eventually(t, "the agent listens", 10*time.Second, func() bool { // it makes the file before that
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
 	t.Setenv("SSH_AUTH_SOCK", socket)
 	for _, file := range files {
 		add := exec.Command("ssh-add", "-q", file)
