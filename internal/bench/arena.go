@@ -40,6 +40,7 @@ type arena struct {
 	config string // with which OpenSSH knows the lab's hosts
 
 	distance time.Duration // round trip to the backup host where it is far away
+	near     bool          // the backup host is near now; see place
 }
 
 // bytesPerRow is about what a row costs on disk at the worst: on production, in the dump, its spool and copies, twice on
@@ -87,19 +88,8 @@ databases:
     sql: sql
 `
 
-// The inventories of the benchmark. A near backup host is reached without the proxy that can make a line long, which costs
-// as much of the processors as sshd does.
-const (
-	nearRelay  = "near.yaml"
-	nearDirect = "near-direct.yaml"
-	farRelay   = "far.yaml"
-	farDirect  = "far-direct.yaml"
-)
-
-// directly is another line of the database, for staging to pull the backup itself.
-const directly = "    transfer: direct\n"
-
-// writeInventories writes them with the lab's hosts and the benchmark's database.
+// writeInventories writes one for each way of the rows and each place of the backup host, with the lab's hosts and the
+// benchmark's database.
 func (a *arena) writeInventories(ctx context.Context) error {
 	if err := os.CopyFS(a.dir, files); err != nil {
 		return fmt.Errorf("copying the benchmark's SQL: %w", err)
@@ -119,16 +109,15 @@ func (a *arena) writeInventories(ctx context.Context) error {
 	}
 	own := fmt.Sprintf(databases, production.Socket, production.Port, system, production.Data, backups, staging.Socket, staging.Port, staging.Data)
 	errs := []error{os.Mkdir(backups, 0o700)}
-	for name, text := range map[string]string{
-		nearRelay: a.withoutProxy(hosts) + own, nearDirect: a.withoutProxy(hosts) + own + directly,
-		farRelay: hosts + own, farDirect: hosts + own + directly,
-	} {
-		errs = append(errs, os.WriteFile(a.inventory(name), []byte(text), 0o600))
+	for _, transfer := range []inventory.Transfer{inventory.Relay, inventory.Direct} {
+		ours := fmt.Sprintf("%s    transfer: %s\n", own, transfer)
+		errs = append(errs, os.WriteFile(a.inventoryOf(false, transfer), []byte(hosts+ours), 0o600),
+			os.WriteFile(a.inventoryOf(true, transfer), []byte(a.withoutProxy(hosts)+ours), 0o600))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	written, err := inventory.Load(a.inventory(farRelay))
+	written, err := inventory.Load(a.inventoryOf(false, inventory.Relay))
 	if err != nil {
 		return err
 	}
@@ -136,13 +125,22 @@ func (a *arena) writeInventories(ctx context.Context) error {
 	return err
 }
 
-// withoutProxy has the lab's hosts reach the backup host's sshd itself.
+// withoutProxy has the backup host's sshd reached itself: the proxy that can make a line long costs more of the processors
+// than that, where there is no line.
 func (a *arena) withoutProxy(hosts string) string {
-	sshd := slices.IndexFunc(a.lab.SSH, func(s *lab.SSHD) bool { return s.Name == "backup" })
-	return strings.ReplaceAll(hosts, fmt.Sprintf(":%d\"", a.lab.FarPort), fmt.Sprintf(":%d\"", a.lab.SSH[sshd].Port))
+	return strings.ReplaceAll(hosts, fmt.Sprintf(":%d\"", a.lab.FarPort), fmt.Sprintf(":%d\"", a.lab.SSHDOf("backup").Port))
 }
 
-func (a *arena) inventory(name string) string { return filepath.Join(a.dir, name) }
+// inventory is the one for the place where the backup host is now.
+func (a *arena) inventory(transfer inventory.Transfer) string { return a.inventoryOf(a.near, transfer) }
+
+func (a *arena) inventoryOf(near bool, transfer inventory.Transfer) string {
+	place := "far"
+	if near {
+		place = "near"
+	}
+	return filepath.Join(a.dir, fmt.Sprintf("%s-%s.yaml", place, transfer))
+}
 
 // update is the script that masks by UPDATE.
 func (a *arena) update() string { return filepath.Join(a.dir, "sql", "update.sql") }
@@ -166,7 +164,7 @@ func (a *arena) seed(ctx context.Context, s *run.Step, rows int) error {
 
 // backUp makes the one backup that every contender restores.
 func (a *arena) backUp(ctx context.Context, s *run.Step) error {
-	result, _, err := product(ctx, a.binary, a.inventory(nearRelay), "backup:create")
+	result, _, err := product(ctx, a.binary, a.inventory(inventory.Relay), "backup:create")
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ END
 )
 
 // script makes a contender of a script.
-func script(name, text string) fill {
+func script(name, text string) func(context.Context, *arena) (sample, error) {
 	return func(ctx context.Context, a *arena) (s sample, err error) {
 		here, there, c := filepath.Join(a.dir, "copy"), a.lab.Path("staging", "copy"), a.lab.Staging
 		defer func() { err = errors.Join(err, os.RemoveAll(here), os.RemoveAll(there)) }()
@@ -78,7 +78,7 @@ const (
 	cutLeast = 1_000_000
 )
 
-// resetCut is a reset while the line is cut. A reset that was not cut cutTimes is no figure: a small backup comes too
+// resetCut is resetStaging while the line is cut. A reset that was not cut cutTimes is no figure: a small backup comes too
 // soon.
 func resetCut(ctx context.Context, a *arena) (sample, error) {
 	cutting, stop := context.WithCancel(ctx)
@@ -88,7 +88,7 @@ func resetCut(ctx context.Context, a *arena) (sample, error) {
 		cuts, err = cutEach(cutting, a.bytes, a.distance/2, a.passed, a.lab.Cut)
 		failed <- err
 	}()
-	s, err := resetStaging(farRelay)(ctx, a)
+	s, err := resetStaging(ctx, a)
 	stop()
 	err = errors.Join(err, <-failed)
 	if s.cuts = cuts; cuts < cutTimes {
@@ -136,10 +136,10 @@ func (a *arena) passed() (int64, error) {
 
 var processRead = regexp.MustCompile(`(?m)^rchar: (\d+)$`) // proc(5)
 
-// place sets the line's length: near is the lab's, any other trial's is far away.
+// place sets where the backup host is: without a line to it where the trial is near, far away in any other.
 func (a *arena) place(trial string) error {
 	rtt := a.distance
-	if trial == near {
+	if a.near = trial == near; a.near {
 		rtt = 0
 	}
 	return a.lab.Far(rtt)

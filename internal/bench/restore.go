@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"rehearsal/internal/inventory"
 	"rehearsal/internal/lab"
 	"rehearsal/internal/run"
 )
@@ -21,11 +22,8 @@ type contender struct {
 	name  string
 	what  string // a sentence for who reads the report
 	empty bool   // it expects an empty database, which is made before its time begins
-	fill  fill
+	fill  func(ctx context.Context, a *arena) (sample, error)
 }
-
-// fill has a contender fill staging, and measures it.
-type fill func(ctx context.Context, a *arena) (sample, error)
 
 func (c contender) String() string { return at(c.trial, c.name) }
 
@@ -62,11 +60,11 @@ const (
 
 var contenders = []contender{
 	{near, plain, "restores the dump's folder from this disk, raw: no network, no mask, no check. The floor.", true, restorePlainly},
-	{near, masked, "reads the same files over SSH, checks every one's sha256, masks in flight, counts, proves, swaps.", false, resetStaging(nearRelay)},
-	{near, direct, "does the same by a program on staging's host, which pulls the files itself: no row passes through the runner.", false, resetDirectly(nearDirect)},
+	{near, masked, "reads the same files over SSH, checks every one's sha256, masks in flight, counts, proves, swaps.", false, resetStaging},
+	{near, direct, "does the same by a program on staging's host, which pulls the files itself: no row passes through the runner.", false, resetDirectly},
 	{near, updated, "restores raw data, then masks the same columns by one UPDATE a table, as teams do it. Dead rows and WAL keep the raw values.", true, restoreAndUpdate},
-	{far, masked, "is the same reset with the backup host far away.", false, resetStaging(farRelay)},
-	{far, direct, "is far from the backup host on staging and in the runner.", false, resetDirectly(farDirect)},
+	{far, masked, "is the same reset with the backup host far away.", false, resetStaging},
+	{far, direct, "is far from the backup host on staging and in the runner.", false, resetDirectly},
 	{far, scripted, "fetches the dump's folder to this machine, puts it to staging's host, and restores and masks it there over ssh, as the scripts of teams do " +
 		"it today; with OpenSSH's sftp instead of Fabric's, which is not measured. Dead rows and WAL keep the raw values, and two disks the raw dump.", true, script(scripted, twoHops)},
 	{far, fetched, "fetches the folder to where it is restored, raw.", true, script(fetched, oneHop)},
@@ -155,26 +153,24 @@ func restoreAndUpdate(ctx context.Context, a *arena) (sample, error) {
 	return sample{seconds: map[string]float64{updated: (restore.wall + update.wall).Seconds()}, client: restore.cpu + update.cpu}, err
 }
 
-func resetStaging(inventory string) fill {
-	return resetBy(inventory, maskedLoad, maskedProof, maskedWhole)
+func resetStaging(ctx context.Context, a *arena) (sample, error) {
+	return resetWith(ctx, a, inventory.Relay, maskedLoad, maskedProof, maskedWhole)
 }
 
-func resetDirectly(inventory string) fill {
-	return resetBy(inventory, directLoad, directProof, directWhole)
+func resetDirectly(ctx context.Context, a *arena) (sample, error) {
+	return resetWith(ctx, a, inventory.Direct, directLoad, directProof, directWhole)
 }
 
-// resetBy measures a reset with an inventory; the names are those of its figures.
-func resetBy(inventory, loadName, proofName, wholeName string) fill {
-	return func(ctx context.Context, a *arena) (sample, error) {
-		r, u, err := product(ctx, a.binary, a.inventory(inventory), "staging:reset")
-		if err != nil {
-			return sample{}, err
-		}
-		load, proof, err := phases(r.Steps)
-		s := sample{client: u.cpu, rss: u.rss, steps: r.Steps}
-		s.seconds = map[string]float64{loadName: load, proofName: load + proof, wholeName: u.wall.Seconds()}
-		return s, err
+// resetWith measures a reset whose rows take that way; the names are those of its figures.
+func resetWith(ctx context.Context, a *arena, transfer inventory.Transfer, loadName, proofName, wholeName string) (sample, error) {
+	r, u, err := product(ctx, a.binary, a.inventory(transfer), "staging:reset")
+	if err != nil {
+		return sample{}, err
 	}
+	load, proof, err := phases(r.Steps)
+	s := sample{client: u.cpu, rss: u.rss, steps: r.Steps}
+	s.seconds = map[string]float64{loadName: load, proofName: load + proof, wholeName: u.wall.Seconds()}
+	return s, err
 }
 
 // The steps of a reset that do what pg_restore does, and those that belong to neither load nor proof: before it to find

@@ -190,7 +190,7 @@ func (l *Lab) startHosts(ctx context.Context, delay time.Duration, tell func(str
 			return err
 		}
 	}
-	if err := l.startFar(ctx, l.ssh("backup").Port, delay); err != nil {
+	if err := l.startFar(ctx, l.SSHDOf("backup").Port, delay); err != nil {
 		return err
 	}
 	tell(fmt.Sprintf("OpenSSH listens: production, staging, and backup with %s more of round trip", run.Duration(delay)))
@@ -322,7 +322,8 @@ func (l *Lab) save(place func(from, to string) error) error {
 	return place(draft, l.file("lab.json"))
 }
 
-func (l *Lab) ssh(name string) *SSHD {
+// SSHDOf returns the sshd of the host with that name; nil where none was started.
+func (l *Lab) SSHDOf(name string) *SSHD {
 	for _, s := range l.SSH {
 		if s.Name == name {
 			return s

@@ -178,7 +178,7 @@ func TestUpRefusesALabThatIsNotWhole(t *testing.T) {
 	if err := l.whole(); err != nil {
 		t.Fatal(err)
 	}
-	l.ssh("staging").PID = 1
+	l.SSHDOf("staging").PID = 1
 	if err := l.whole(); code(err) != run.Usage || !strings.Contains(err.Error(), "sshd of staging") {
 		t.Errorf("with a dead sshd: %v", err)
 	}
@@ -268,7 +268,7 @@ func TestDownFindsWhatAKilledUpDidNotWriteDown(t *testing.T) {
 
 func TestDownEndsTheCommandsThatRunOnAHost(t *testing.T) {
 	l := onlyHosts(t)
-	cmd := ssh(t, l.ssh("production"), l.file("key"), "echo $$; exec sleep 600")
+	cmd := ssh(t, l.SSHDOf("production"), l.file("key"), "echo $$; exec sleep 600")
 	stdout, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -301,10 +301,10 @@ func TestDownSignalsNoProcessButTheLabs(t *testing.T) {
 	go func() { ended <- other.Wait() }()
 
 	// Both have ended, and their numbers are somebody else's by now.
-	if err := errors.Join(l.ssh("backup").Stop(), l.stopFar()); err != nil {
+	if err := errors.Join(l.SSHDOf("backup").Stop(), l.stopFar()); err != nil {
 		t.Fatal(err)
 	}
-	err := l.note(func() { l.ssh("backup").PID, l.FarPID = other.Process.Pid, other.Process.Pid })
+	err := l.note(func() { l.SSHDOf("backup").PID, l.FarPID = other.Process.Pid, other.Process.Pid })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +368,7 @@ func TestRolesConnectOverSSHWithoutAPassword(t *testing.T) {
 	}{{"production", "backup_reader", l.Production}, {"staging", "rehearsal", l.Staging}, {"staging", "shop", l.Staging}} {
 		query := fmt.Sprintf(`%s/psql -X -At -h %s -p %d -U %s -d shop -c "select current_user, rolsuper from pg_roles where rolname = current_user"`,
 			c.cluster.Bin, c.cluster.Socket, c.cluster.Port, c.role)
-		out, err := output(ssh(t, l.ssh(c.host), l.file("key"), query))
+		out, err := output(ssh(t, l.SSHDOf(c.host), l.file("key"), query))
 		if want := c.role + "|f\n"; err != nil || out != want {
 			t.Errorf("%s on %s: %q, %v; want %q", c.role, c.host, out, err, want)
 		}
