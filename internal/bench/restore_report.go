@@ -169,8 +169,8 @@ What is not reached is not for want of waiting: both processors are busy through
 contender; beside it a reset unpacks, samples and masks the rows, sends them on to psql, and reads everything back to search
 it, which the column "client" and that of sshd and psql show. On a machine with more processors, or with staging on another one
 than the runner, that work is done beside PostgreSQL's; here it is done in its place. Through the runner the rows of masked
-tables and all that is searched are encrypted once more, by sshd and by us: that is what keeps raw values off staging's host
-altogether, and what transfer: direct saves.
+tables and all that is searched are encrypted once more, by sshd and by us: so what can be masked in flight never gets to
+staging's host as it was. transfer: direct saves that.
 
 Tried, and not kept: to search a table as soon as an index or a key leaves a processor idle (reading one table keeps two of them
 busy), and to build the indexes of a table while others load (pg_restore -j2 itself takes 0.96 to 1.16 times as long when it does
