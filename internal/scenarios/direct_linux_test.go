@@ -167,7 +167,7 @@ type gate struct {
 
 	mu    sync.Mutex
 	bytes map[bool]int64 // by whether a loader has them
-	mute  int64          // so many bytes later, one connection of a loader falls silent; 0: none does
+	mute  int64          // more bytes to loaders, and one connection of theirs falls silent; 0: none does
 	ended chan struct{}
 }
 
@@ -206,6 +206,13 @@ func (g *gate) pass(c net.Conn) {
 	defer host.Close()
 	go func() { _, _ = io.Copy(host, c); host.(*net.TCPConn).CloseWrite() }()
 	_, _ = io.Copy(io.MultiWriter(c, count(func(n int) { g.count(loader, n) })), host)
+}
+
+// fallSilent has a connection of a loader do so when n bytes more have passed to loaders.
+func (g *gate) fallSilent(n int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mute = g.bytes[true] + n
 }
 
 // count counts bytes that have passed, and does not return where nothing more is to.
@@ -524,7 +531,7 @@ func TestADirectResetOutlivesALineThatFallsSilentWithoutAWord(t *testing.T) {
 	s.try(t, try{target: "backup:create", verdict: "sealed"})
 	transfer(t, s.dir, "direct")
 	g := s.gate(t, nil)
-	g.mute = 1 << 20
+	g.fallSilent(1 << 20)
 	got := s.run(t, "staging:reset")
 	if !slices.ContainsFunc(got.Warnings, func(w string) bool {
 		return strings.HasPrefix(w, "reading from backup broke off and goes on where it was: ") && strings.Contains(w, "backup stopped answering")
