@@ -23,6 +23,8 @@ type Column struct {
 	Path func(steps []string) (listed, kept bool)
 }
 
+func (c *Column) isDocument() bool { return c.Base == "json" || c.Base == "jsonb" }
+
 // maxPiece is how much of a field is in memory at once.
 const maxPiece = copytext.MaxPiece
 

@@ -74,9 +74,13 @@ func newPool() *pool { return &pool{held: map[uint64]*canary{}} }
 
 // offer counts a text. It does not keep text itself.
 func (p *pool) offer(text []byte) {
+	full := len(p.lowest) == candidates
+	if full && uint64(len(text)) < p.lowest[0].rank>>56 {
+		return
+	}
 	hash := maphash.Bytes(seeds[0], text)
 	rank := uint64(min(len(text), 16))<<56 | hash>>8
-	if full := len(p.lowest) == candidates; full && rank < p.lowest[0].rank {
+	if full && rank < p.lowest[0].rank {
 		return // as nearly all do, before the dearest question
 	}
 	if c := p.held[hash]; c != nil {
@@ -87,7 +91,7 @@ func (p *pool) offer(text []byte) {
 	if g == nobodys {
 		return
 	}
-	if len(p.lowest) == candidates {
+	if full {
 		delete(p.held, heap.Pop(&p.lowest).(*canary).hash)
 	}
 	c := &canary{text: string(text), grade: g, count: 1, rank: rank, hash: hash}

@@ -16,7 +16,8 @@ import (
 type Sampler struct {
 	table   string
 	columns []Column
-	pools   []*pool // of each column; nil where it has no canaries
+	pools   []*pool   // of each column; nil where it has no canaries
+	walkers []*walker // of each column; nil where it holds no documents
 	split   copytext.Splitter
 	hash    hasher
 
@@ -24,19 +25,23 @@ type Sampler struct {
 	long   bool // it is not the first piece of that field
 	ended  bool // "\." was there
 
-	decoded, unquoted []byte // space for values
-	first             word   // the latest value of this row that is one word
-	joined            []byte
+	decoded []byte // space for a value
+	first   word   // the latest value of this row that is one word
+	joined  []byte
 }
 
 // NewSampler returns a Sampler for the columns of the table, in the order of the COPY statement. The table's name is for
 // findings, which call columns table.column.
 func NewSampler(table string, columns []Column) *Sampler {
-	s := &Sampler{table: table, columns: columns, pools: make([]*pool, len(columns))}
+	s := &Sampler{table: table, columns: columns, pools: make([]*pool, len(columns)), walkers: make([]*walker, len(columns))}
 	s.split.Emit = s.Field
 	for i, c := range columns {
 		if c.Masked && !coincides(c) {
-			s.pools[i] = newPool()
+			p := newPool()
+			s.pools[i] = p
+			if c.isDocument() {
+				s.walkers[i] = newWalker(c.Path, func(text []byte) { runs(text, &breaks, p.offer) })
+			}
 		}
 	}
 	return s
@@ -58,7 +63,7 @@ func (s *Sampler) Close() error {
 			p.settle(s.hash.sum.Rows)
 		}
 	}
-	s.decoded, s.unquoted, s.joined, s.first = nil, nil, nil, word{}
+	s.decoded, s.walkers, s.joined, s.first = nil, nil, nil, word{}
 	return nil
 }
 
@@ -134,10 +139,8 @@ func (s *Sampler) sample(c *Column, field []byte) {
 	}
 	p := s.pools[s.column]
 	switch {
-	case c.Base == "json" || c.Base == "jsonb":
-		w := walker{rule: c.Path, data: func(text []byte) { runs(text, &breaks, p.offer) }, buf: s.unquoted[:0]}
-		w.document(value)
-		s.unquoted = w.buf
+	case c.isDocument():
+		s.walkers[s.column].document(value)
 	case strings.IndexByte("ACR", c.Category) >= 0:
 		runs(value, &structure, p.offer)
 	default:

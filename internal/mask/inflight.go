@@ -270,7 +270,8 @@ var (
 			return append(dst[:from], bytes.TrimLeft(dst[from:], "+0")...)
 		},
 		result: func(dst, _, hash []byte, _ int) []byte {
-			return fmt.Appendf(dst, "%s%03d", phonePrefix, binary.BigEndian.Uint16(hash)%1000)
+			n := binary.BigEndian.Uint16(hash) % 1000
+			return append(append(dst, phonePrefix...), byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
 		},
 		matches: func(value []byte, _ int) bool {
 			digits, ok := bytes.CutPrefix(value, []byte(phonePrefix))
