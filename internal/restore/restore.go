@@ -39,6 +39,7 @@ type Restore struct {
 	planned map[string]mask.Table // after Rehearse: the plan's tables by their names
 	samples samples
 	near    bool   // staging is this machine: rows reach its psql without a network between
+	zlib    bool   // zstd(1) on staging unpacks gzip
 	without string // what of the schema is left out, for people
 	list    string // the file in dir of what is restored; empty: everything
 }

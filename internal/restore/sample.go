@@ -135,12 +135,12 @@ func into(read func(io.Reader) error) (w io.Writer, end func() error) {
 }
 
 // tableWay is that of one table's file: into a sampler where something of it is masked, and through a masker where that
-// can be done here. Its rows come out unpacked behind a masker, and where nothing is gained by sending them packed:
-// inflating them takes gzip(1) half as long again.
+// can be done here. Its rows come out unpacked behind a masker, and where nothing is gained by sending them packed and
+// staging has gzip(1) alone: inflating them takes that half as long again.
 func (r *Restore) tableWay(s stream) (through way, unpacked bool, err error) {
 	unpack, known := unpack[path.Ext(s.file.Name)]
 	passing := func(w way) (way, bool, error) {
-		if r.near && known {
+		if r.near && known && r.unpacker(s.file) == "gzip -dc" {
 			return w.then(unpack), true, nil
 		}
 		return w, false, nil

@@ -127,8 +127,10 @@ func (s *server) do(ctx context.Context, a ask, step *run.Step, last *answer) (e
 		return s.connect(ctx, a.Ends)
 	case a.Do == toPrepare && a.Job != nil && s.staging != nil:
 		s.loaded = false
-		s.restore, err = a.Job.restore(s.staging, s.archive)
-		return err
+		if s.restore, err = a.Job.restore(s.staging, s.archive); err != nil {
+			return err
+		}
+		return s.restore.unpackable(ctx)
 	case a.Do == toRead && a.Job != nil && s.archive != nil:
 		_, last.TOC, err = s.archive.TOC(ctx, a.Job.backup())
 		return err
