@@ -2,30 +2,34 @@ package canary
 
 import (
 	"fmt"
-	"hash/maphash"
+	"math/rand/v2"
 	"time"
+
+	"github.com/zeebo/xxh3"
 )
 
 // Fingerprint stands for the compared columns of all rows of a table, in whatever order they come. Those of a Sampler and
-// a Stream over the same columns in the same order are equal (==) where the rows are. It is keyed anew in every process
-// and means nothing outside of it.
+// a Stream over the same columns in the same order are equal (==) where the rows are. Its hashes are seeded anew in every
+// process, and in a search that a Sieve began by the Sieve's: it means nothing to others.
 type Fingerprint struct {
-	Rows  int64
-	lanes [2]uint64 // sums of keyed hashes of the rows: that two different tables agree has a chance of 2^-128
+	Rows  int64     `json:"rows"`
+	Lanes [2]uint64 `json:"lanes"` // sums of the halves of the rows' hashes: that two different tables agree has a chance of 2^-128
 }
 
 func (f Fingerprint) String() string {
-	return fmt.Sprintf("%d rows, %016x%016x", f.Rows, f.lanes[0], f.lanes[1])
+	return fmt.Sprintf("%d rows, %016x%016x", f.Rows, f.Lanes[0], f.Lanes[1])
 }
 
-var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+// seed is that of this process.
+var seed = rand.Uint64()
 
 // hasher takes the fingerprint of a table, field by field.
 type hasher struct {
+	seed  uint64
 	sum   Fingerprint
-	row   []byte          // of the row so far, what is not yet in long
-	long  [2]maphash.Hash // of a row that is too long to be held
-	begun bool            // long has some of this row
+	row   []byte       // of the row so far, what is not yet in long
+	long  *xxh3.Hasher // of a row that is too long to be held
+	begun bool         // long has some of this row
 }
 
 // add takes a piece of a field, and with last its end. Fields stand as COPY writes them, so a tab separates them
@@ -51,29 +55,29 @@ func (h *hasher) add(piece []byte, last bool, base string) {
 }
 
 func (h *hasher) flush() {
-	for i := range h.long {
-		if !h.begun {
-			h.long[i].SetSeed(seeds[i])
-		}
-		h.long[i].Write(h.row)
+	switch {
+	case h.long == nil:
+		h.long = xxh3.NewSeed(h.seed)
+	case !h.begun:
+		h.long.Reset()
 	}
+	_, _ = h.long.Write(h.row)
 	h.begun, h.row = true, h.row[:0]
 }
 
 func (h *hasher) endRow() {
-	h.sum.Rows++
+	var row xxh3.Uint128
 	if h.begun {
 		h.flush()
 		h.begun = false
-		for i := range h.long {
-			h.sum.lanes[i] += h.long[i].Sum64()
-		}
-		return
+		row = h.long.Sum128()
+	} else {
+		row = xxh3.Hash128Seed(h.row, h.seed)
+		h.row = h.row[:0]
 	}
-	for i, seed := range seeds {
-		h.sum.lanes[i] += maphash.Bytes(seed, h.row)
-	}
-	h.row = h.row[:0]
+	h.sum.Rows++
+	h.sum.Lanes[0] += row.Hi
+	h.sum.Lanes[1] += row.Lo
 }
 
 // microseconds reads a timestamptz in the ISO style that pg_dump sets: 2006-01-02 15:04:05.999999+01:30. Years beyond 9999

@@ -57,6 +57,15 @@ func FuzzScanner(f *testing.F) {
 				t.Fatalf("the cut made a difference: %v", f)
 			}
 		}
+		bySieve, _ := apart(t, NewScanner([]*Sampler{s}), func(there *Scanner) {
+			for _, n := range []int{len(staging), 1 + int(cut)} {
+				write(there.Table("x", columns), staging, func() int { return n })
+				write(there.Text("y"), staging, func() int { return n })
+			}
+		})
+		if !reflect.DeepEqual(bySieve, sc.Findings()) {
+			t.Fatalf("by sieve %v, as a whole %v", bySieve, sc.Findings())
+		}
 		for _, value := range values(s) {
 			sc := NewScanner([]*Sampler{s})
 			if found := scanned(sc, text("v"), value); len(found) == 0 {

@@ -33,7 +33,7 @@ type Sampler struct {
 // NewSampler returns a Sampler for the columns of the table, in the order of the COPY statement. The table's name is for
 // findings, which call columns table.column.
 func NewSampler(table string, columns []Column) *Sampler {
-	s := &Sampler{table: table, columns: columns, pools: make([]*pool, len(columns)), walkers: make([]*walker, len(columns))}
+	s := &Sampler{table: table, columns: columns, pools: make([]*pool, len(columns)), walkers: make([]*walker, len(columns)), hash: hasher{seed: seed}}
 	s.split.Emit = s.Field
 	for i, c := range columns {
 		if c.Masked && !coincides(c) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Kind is what was found.
@@ -56,6 +57,12 @@ type Scanner struct {
 	anchors map[uint64][]anchor // by a token's hash
 	bloom   []uint64            // bits of those hashes
 	shift   int                 // from a hash to a bit's number
+	seed    uint64              // of fingerprints
+
+	sieve    *Sieve        // in place of canaries and anchors
+	pass     func(Suspect) // gets what the sieve lets through
+	suspects atomic.Int64  // fields that it did
+	judge    *Stream       // of suspects
 
 	mu    sync.Mutex
 	found map[place]*tally
@@ -82,12 +89,7 @@ type tally struct {
 // who have their own on staging, is neither a canary nor found as an address. A value that stands in several columns
 // counts as that of the first.
 func NewScanner(samplers []*Sampler, allowed ...string) *Scanner {
-	sc := &Scanner{allowed: map[string]bool{}, found: map[place]*tally{}}
-	allowed = slices.Clone(allowed)
-	for i, a := range allowed {
-		allowed[i] = lowered(strings.TrimSpace(a))
-		sc.allowed[allowed[i]] = true
-	}
+	sc := newScanner(allowed)
 	var written []string // the canaries as they are in the backup
 	seen := map[string]bool{}
 	for _, s := range samplers {
@@ -103,7 +105,7 @@ func NewScanner(samplers []*Sampler, allowed ...string) *Scanner {
 			for _, text := range p.canaries {
 				original := apostrophes.ReplaceAllLiteralString(text, "'")
 				text = lowered(original)
-				if !seen[text] && !partOfAny(text, allowed) {
+				if !seen[text] && !sc.isAllowed(text) {
 					seen[text] = true
 					sc.canaries, written = append(sc.canaries, text), append(written, original)
 					sc.from = append(sc.from, from)
@@ -115,10 +117,24 @@ func NewScanner(samplers []*Sampler, allowed ...string) *Scanner {
 	return sc
 }
 
+func newScanner(allowed []string) *Scanner {
+	sc := &Scanner{allowed: map[string]bool{}, found: map[place]*tally{}, seed: seed}
+	for _, a := range allowed {
+		sc.allowed[lowered(strings.TrimSpace(a))] = true
+	}
+	return sc
+}
+
 var apostrophes = regexp.MustCompile("''+")
 
-func partOfAny(text string, allowed []string) bool {
-	return slices.ContainsFunc(allowed, func(a string) bool { return strings.Contains(a, text) })
+// isAllowed tells whether a canary is a part of what is allowed.
+func (sc *Scanner) isAllowed(text string) bool {
+	for a := range sc.allowed {
+		if strings.Contains(a, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // index chooses the anchors. Capitals do not change where a token stands.
@@ -144,10 +160,17 @@ func (sc *Scanner) index(written []string) {
 	for 1<<(64-sc.shift) < 32*len(sc.anchors) {
 		sc.shift--
 	}
-	sc.bloom = make([]uint64, 1<<(64-sc.shift)/64)
-	for h := range sc.anchors {
-		sc.bloom[h>>sc.shift/64] |= 1 << (h >> sc.shift % 64)
+	sc.bloom = sc.filter(func(hash uint64) uint64 { return hash })
+}
+
+// filter is a bit for each anchor, where another hash of its hash has it.
+func (sc *Scanner) filter(another func(hash uint64) uint64) []uint64 {
+	bits := make([]uint64, 1<<(64-sc.shift)/64)
+	for hash := range sc.anchors {
+		bit := another(hash) >> sc.shift
+		bits[bit/64] |= 1 << (bit % 64)
 	}
+	return bits
 }
 
 // cost estimates how often a token as an anchor leads to a comparison in vain.
@@ -184,10 +207,13 @@ func (sc *Scanner) Findings() (findings []Finding) {
 		}
 		findings = append(findings, f)
 	}
-	slices.SortFunc(findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Where, b.Where), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.From, b.From))
-	})
+	slices.SortFunc(findings, Finding.Compare)
 	return findings
+}
+
+// Compare orders findings by where they are.
+func (f Finding) Compare(g Finding) int {
+	return cmp.Or(cmp.Compare(f.Where, g.Where), cmp.Compare(f.Kind, g.Kind), cmp.Compare(f.From, g.From))
 }
 
 // Canaries is how many values are searched for.

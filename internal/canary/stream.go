@@ -34,10 +34,14 @@ type Stream struct {
 	counted map[place]int64 // the field in which a place was last counted
 	fields  int64
 	decoded [2][]byte // space
+
+	passes  bool  // the scanner's sieve lets this field through
+	passed  int64 // the last field that it did
+	suspect int64 // that one's number
 }
 
 func newStream(sc *Scanner, name string, columns []Column, text bool) *Stream {
-	s := &Stream{sc: sc, name: name, columns: columns, text: text, counted: map[place]int64{}}
+	s := &Stream{sc: sc, name: name, columns: columns, text: text, hash: hasher{seed: sc.seed}, counted: map[place]int64{}}
 	s.split.Emit = s.field
 	return s
 }
@@ -113,6 +117,7 @@ func (s *Stream) searchPiece(c *Column, piece []byte, last bool) (tail []byte) {
 // search looks for everything in a field, or in a piece of it: as it stands, and with one level of escapes after the other
 // taken off. Only behind the last one it is clear where an address begins.
 func (s *Stream) search(c *Column, field []byte) {
+	whole := field
 	found := s.find(c, field)
 	for level := 0; found&isBackslash != 0 && level < maxLevels; level++ {
 		space := &s.decoded[level%2] // the other one may be field
@@ -124,8 +129,12 @@ func (s *Stream) search(c *Column, field []byte) {
 		field = *space
 		found = s.find(c, field)
 	}
-	if found&isAt != 0 {
+	if found&isAt != 0 && s != s.sc.judge {
 		emails(field, s.sc.allowed, func() { s.found(Email, -1) })
+	}
+	if s.passes {
+		s.passes = false
+		s.handOn(c, whole)
 	}
 }
 
@@ -164,6 +173,10 @@ func (s *Stream) find(c *Column, field []byte) (met uint8) {
 
 // compare looks for the canaries whose anchor may stand at start.
 func (s *Stream) compare(c *Column, field []byte, start int, hash uint64, words *lexemes) {
+	if s.sc.sieve != nil {
+		s.passes = s.passes || s.sc.sieve.passes(hash)
+		return
+	}
 	for _, a := range s.sc.anchors[hash] {
 		text := s.sc.canaries[a.canary]
 		before := endsWith(field[:start], text[:a.offset])
@@ -197,7 +210,7 @@ func (s *Stream) found(kind Kind, canary int) {
 
 func (s *Stream) where() string {
 	switch {
-	case s.text:
+	case s.text, s == s.sc.judge:
 		return s.name
 	case s.column < len(s.columns):
 		return s.name + "." + s.columns[s.column].Name

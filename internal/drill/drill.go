@@ -42,6 +42,8 @@ type Drill struct {
 	Why      error              // why it is not the one to try first
 
 	loader    *restore.Loader // where Transfer is inventory.Direct
+	searcher  *restore.Loader // once searching has ended
+	searching *task           // where the loader only searches
 	catalogue []archive.Backup
 	server    postgres.Identity
 	tools     []tool // in the order of clients
@@ -233,6 +235,13 @@ func (d *Drill) Restore(database string) *restore.Restore {
 		err := d.contents.wait()
 		return d.toc, d.tocText, err
 	}
-	return &restore.Restore{Target: d.Target, Archive: d.Archive, Backup: d.Backup, Contents: contents, Staging: d.Staging,
+	r := &restore.Restore{Target: d.Target, Archive: d.Archive, Backup: d.Backup, Contents: contents, Staging: d.Staging,
 		Session: d.Lock.Conn, Database: database, Rules: d.Rules, Key: d.Key, Loader: d.loader}
+	if d.searching != nil {
+		r.Searcher = func() (*restore.Loader, error) {
+			err := d.searching.wait()
+			return d.searcher, err
+		}
+	}
+	return r
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"rehearsal/internal/deploy"
+	"rehearsal/internal/host"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/restore"
 	"rehearsal/internal/run"
@@ -43,10 +44,36 @@ func (d *Drill) ChooseTransfer(ctx context.Context, step *run.Step) error {
 // Rehearsable says whether somebody reads the table of contents of the backup, so that its schema can be rehearsed.
 func (d *Drill) Rehearsable() bool { return d.contents != nil }
 
-func (d *Drill) startLoader(ctx context.Context) error {
-	program, err := deploy.PutLoader(ctx, d.Staging.Host)
-	if err == nil {
-		d.loader, err = restore.StartLoader(ctx, d.Target, program, d.DB, d.Staging.Host, d.Archive.Host)
-	}
+func (d *Drill) startLoader(ctx context.Context) (err error) {
+	d.loader, err = d.load(ctx, d.Archive.Host)
 	return err
+}
+
+// load brings the loader to staging and starts it there, for what backup has.
+func (d *Drill) load(ctx context.Context, backup *host.Host) (*restore.Loader, error) {
+	program, err := deploy.PutLoader(ctx, d.Staging.Host)
+	if err != nil {
+		return nil, err
+	}
+	return restore.StartLoader(ctx, d.Target, program, d.DB, d.Staging.Host, backup)
+}
+
+// manyBytes is the size of a backup from which on its rows are searched on staging: a program has to be brought there, and they are
+// some four times as many bytes as the backup has.
+const manyBytes = 16 << 20
+
+// BringSearcher begins to bring the loader to staging, to read there what a reset searches, where rows pass through this
+// machine. Nobody waits for it before the search.
+func (d *Drill) BringSearcher(ctx context.Context) {
+	var bytes int64
+	for _, f := range d.Backup.Manifest.Files {
+		bytes += f.Bytes
+	}
+	if d.loader != nil || bytes < manyBytes {
+		return
+	}
+	d.searching = d.begin(ctx, "bringing the loader to "+d.Staging.Host.Name(), func(ctx context.Context) (err error) {
+		d.searcher, err = d.load(ctx, nil)
+		return err
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rehearsal/internal/archive"
+	"rehearsal/internal/canary"
 	"rehearsal/internal/host"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/postgres"
@@ -19,18 +20,22 @@ import (
 // and the last answer to each has Done or Failed; without either it does not count. What one of them does not know is an
 // error: they are of one source, but for a file that somebody forgot beside a compiled runner.
 //
-// No row, and no value of one, crosses in either direction: counts do, and the names of tables and columns. The masking
-// key and, where there is one, PostgreSQL's password go to the program's stdin and are in its memory only.
+// No row crosses in either direction: counts do, and the names of tables and columns; and of what a Sieve let through on
+// staging, the fields, to this machine. The masking key and, where there is one, PostgreSQL's password go to the program's
+// stdin and are in its memory only.
 
 // Version is that of all that follows, and of what the program does with it.
-const Version = 1
+const Version = 2
 
 // ask is a line of the runner.
 type ask struct {
-	Do      verb     `json:"do,omitempty"` // empty: the runner is still there
-	Ends    *ends    `json:"ends,omitempty"`
-	Job     *job     `json:"job,omitempty"`
-	Allowed []string `json:"allowed,omitempty"`
+	Do      verb          `json:"do,omitempty"` // empty: the runner is still there
+	Ends    *ends         `json:"ends,omitempty"`
+	Job     *job          `json:"job,omitempty"`
+	Allowed []string      `json:"allowed,omitempty"`
+	Sieve   *canary.Sieve `json:"sieve,omitempty"`
+
+	judge func(canary.Suspect) // gets what the sieve lets through
 }
 
 // verb is what is asked for.
@@ -43,24 +48,27 @@ const (
 	toCount   verb = "count"   // the rows in a file of pg_dump -Fc that are not loaded: Skipped
 	toLoad    verb = "load"
 	toSearch  verb = "search" // Allowed, as Search has it: Found
+	toSift    verb = "sift"   // Allowed, Sieve: the same without the canaries: Suspects, then Read
 )
 
 // answer is a line of the program.
 type answer struct {
-	Progress *run.Progress `json:"progress,omitempty"`
-	Warning  string        `json:"warning,omitempty"`
-	Done     bool          `json:"done,omitempty"`
-	Failed   *failure      `json:"failed,omitempty"`
-	Found    *Searched     `json:"found,omitempty"`
-	Skipped  []TableResult `json:"skipped,omitempty"`
-	TOC      []byte        `json:"toc,omitempty"`
+	Progress *run.Progress   `json:"progress,omitempty"`
+	Warning  string          `json:"warning,omitempty"`
+	Done     bool            `json:"done,omitempty"`
+	Failed   *failure        `json:"failed,omitempty"`
+	Found    *Searched       `json:"found,omitempty"`
+	Suspect  *canary.Suspect `json:"suspect,omitempty"`
+	Read     *reading        `json:"read,omitempty"`
+	Skipped  []TableResult   `json:"skipped,omitempty"`
+	TOC      []byte          `json:"toc,omitempty"`
 }
 
 // ends are both ends of a transfer, as the runner knows them.
 type ends struct {
 	Version   int                 `json:"version"`
-	Database  *inventory.Database `json:"database"` // its staging, and the folder of its backups
-	Access    host.Access         `json:"access"`   // to the backup host
+	Database  *inventory.Database `json:"database"`         // its staging, and the folder of its backups
+	Access    *host.Access        `json:"access,omitempty"` // to the backup host; nil: nothing is read there
 	Password  string              `json:"password,omitempty"`
 	ReadAhead int64               `json:"read_ahead,omitempty"`
 }
@@ -75,8 +83,8 @@ type job struct {
 	TOC      []byte           `json:"toc"`
 	File     string           `json:"file"` // columns.yaml, for messages
 	Rules    []byte           `json:"rules"`
-	Tables   []postgres.Table `json:"tables"` // with their indexes, which the new database has not yet
-	Key      []byte           `json:"key"`
+	Tables   []postgres.Table `json:"tables"`        // with their indexes, which the new database has not yet
+	Key      []byte           `json:"key,omitempty"` // where rows are masked
 }
 
 // failure is an error as it crosses.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rehearsal/internal/archive"
+	"rehearsal/internal/canary"
 	"rehearsal/internal/host"
 	"rehearsal/internal/inventory"
 	"rehearsal/internal/lab"
@@ -65,6 +66,13 @@ func TestWhatAJobSaysOfABackupIsItsFilesAndNoEvent(t *testing.T) {
 	var a ask
 	if err := json.Unmarshal(text, &a); err != nil || !reflect.DeepEqual(a.Job, r.job([]byte("toc"))) {
 		t.Errorf("%v: it arrives as %+v", err, a.Job)
+	}
+	if a.Job.Key != nil {
+		t.Error("who only searches gets the masking key")
+	}
+	r.Loader = &Loader{}
+	if got := r.job(nil).Key; string(got) != "secret" {
+		t.Errorf("who masks gets the key %q", got)
 	}
 	file, again := rules.Text()
 	if parsed, err := mask.Parse(file, again); err != nil || !reflect.DeepEqual(parsed, rules) {
@@ -157,7 +165,7 @@ func TestALoaderThatHearsNothingEndsAndOneThatHearsSignsOfLifeDoesNot(t *testing
 
 func TestALoaderAnswersWhatIsOutOfTurnWithAFailureAndEndsAtWhatIsNoQuestion(t *testing.T) {
 	in, answers, ended := served(t)
-	for _, question := range []string{`{"do":"load"}`, `{"do":"search"}`, `{"do":"prepare","job":{}}`, `{"do":"connect"}`, `{"do":"dance"}`} {
+	for _, question := range []string{`{"do":"load"}`, `{"do":"search"}`, `{"do":"prepare","job":{}}`, `{"do":"connect"}`, `{"do":"sift"}`, `{"do":"dance"}`} {
 		go io.WriteString(in, question+"\n")
 		var a answer
 		if err := answers.Decode(&a); err != nil || a.Done || a.Failed == nil || !strings.Contains(a.Failed.Message, "out of turn") {
@@ -178,6 +186,18 @@ func TestALoaderAnswersWhatIsOutOfTurnWithAFailureAndEndsAtWhatIsNoQuestion(t *t
 func TestALoaderDoesNotSearchWhereItHasSampledNothing(t *testing.T) {
 	s := &server{restore: &Restore{}}
 	if err := s.do(t.Context(), ask{Do: toSearch}, run.Unseen(), &answer{}); err == nil || !strings.Contains(err.Error(), "out of turn") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestALoaderWithoutABackupNeitherLoadsNorCountsAndRefusesABrokenSieve(t *testing.T) {
+	s := &server{restore: &Restore{}}
+	for _, verb := range []verb{toLoad, toCount, toSift} {
+		if err := s.do(t.Context(), ask{Do: verb}, run.Unseen(), &answer{}); err == nil || !strings.Contains(err.Error(), "out of turn") {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+	if err := s.do(t.Context(), ask{Do: toSift, Sieve: &canary.Sieve{Shift: 7}}, run.Unseen(), &answer{}); err == nil || !strings.Contains(err.Error(), "sieve") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -272,6 +292,45 @@ func TestProgressWarningsAndResultsArriveAsTheyAreSaid(t *testing.T) {
 	}
 	if !reflect.DeepEqual(warnings, []any{"the line broke off"}) {
 		t.Errorf("warnings: %v", warnings)
+	}
+}
+
+func TestWhatASieveLetsThroughIsJudgedHere(t *testing.T) {
+	sampler := canary.NewSampler("public.t", []canary.Column{{Name: "e", Base: "text", Category: 'S', Masked: true}})
+	_, _ = sampler.Write([]byte("Jürgen O'Brien\n"))
+	said := func(a answer) string {
+		text, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "echo '" + strings.ReplaceAll(string(text), "'", `'\''`) + "'\n"
+	}
+	suspect := func(number int64, field string) string {
+		return said(answer{Suspect: &canary.Suspect{Where: "public.t.note", Base: "text", Number: number, Field: []byte(field)}})
+	}
+	found := reading{Bytes: 9, Findings: []canary.Finding{{Kind: canary.Email, Where: "public.a.b", Count: 1}, {Kind: canary.Card, Where: "public.z.b", Count: 1}}}
+	for name, c := range map[string]struct{ script, want string }{
+		"two fields with a canary, one without": {suspect(1, "for JÜRGEN O'BRIEN, Jürgen O'Brien") + suspect(2, "Jürgen") + suspect(3, "Jürgen O'Brien") + said(answer{Done: true, Read: &found}),
+			"[public.a.b: e-mail, once public.t.note: a value of public.t.e, 2 times (1 different) public.z.b: card, once] <nil>"},
+		"a value that is not masked": {suspect(1, "Jürgen O'Brien") + said(answer{Failed: &failure{Code: run.Unclean, Message: "public.t.e: 3 values"}}), "[] public.t.e: 3 values"},
+	} {
+		rules, err := mask.Parse("columns.yaml", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script := "read -r question; echo '{\"done\":true}'; read -r question; echo '{\"done\":true}'; read -r question\n" + c.script + "cat >/dev/null\n"
+		err = against(t, script, func(ctx context.Context, target *run.Target, l *Loader) error {
+			r := &Restore{Target: target, Rules: rules, Plan: &mask.Plan{}, Backup: &archive.Backup{Manifest: &archive.Manifest{}}, Searcher: func() (*Loader, error) { return l, nil },
+				Contents: func() (*archive.TOC, []byte, error) { return nil, nil, nil }, samples: samples{tables: map[string]*canary.Sampler{"public.t": sampler}}}
+			read, err := r.readBack(ctx, run.Unseen(), canary.NewScanner(r.samples.all()), nil)
+			if got := fmt.Sprint(read.Findings, err); got != c.want {
+				t.Errorf("%s: %s", name, got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 

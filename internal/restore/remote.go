@@ -17,9 +17,10 @@ import (
 	"rehearsal/internal/run"
 )
 
-// Loader is a program of ours on staging that sees the rows of a backup in this machine's place: it pulls them from the
-// backup host, masks and loads them, and searches for what it sampled. It runs the code of this package (Serve). It logs
-// in to the backup host by a key that it is lent, and ends with its connection.
+// Loader is a program of ours on staging that sees rows in this machine's place: it pulls those of a backup from the
+// backup host, masks and loads them, and searches for what it sampled; or it reads those of the new database alone, for what
+// may be one of our canaries. It runs the code of this package (Serve). It logs in to the backup host by a key that it is
+// lent, and ends with its connection.
 type Loader struct {
 	staging *host.Host
 	to      *lines
@@ -33,18 +34,21 @@ type Loader struct {
 	prepared *Restore
 }
 
-// StartLoader starts the program at path, on staging's host, and has it log in to the backup host. It lives as long as the
-// target. An error is run.Unreachable where either host does not let that happen: staging's sshd forwards no agent
-// (host.ErrNoAgent), or staging does not reach the backup host.
+// StartLoader starts the program at path, on staging's host, and has it log in to the backup host, unless that is nil. It
+// lives as long as the target. An error is run.Unreachable where either host does not let that happen: staging's sshd
+// forwards no agent (host.ErrNoAgent), or staging does not reach the backup host.
 func StartLoader(ctx context.Context, t *run.Target, path string, db *inventory.Database, staging, backup *host.Host) (*Loader, error) {
-	access, err := backup.Access()
-	if err != nil {
-		return nil, err
+	known := &ends{Version: Version, Database: public(db), Password: os.Getenv(db.Staging.PasswordEnv)}
+	if backup != nil {
+		access, err := backup.Access()
+		if err != nil {
+			return nil, err
+		}
+		known.Access, known.ReadAhead = &access, backup.Memory
 	}
 	l := start(ctx, t, path, staging, backup)
 	t.Cleanup("end the loader on "+staging.Name(), func(context.Context) error { l.close(); return nil })
-	_, err = l.ask(ctx, ask{Do: toConnect, Ends: &ends{Version: Version, Database: public(db), Access: access, Password: os.Getenv(db.Staging.PasswordEnv), ReadAhead: backup.Memory}}, nil)
-	if err != nil {
+	if _, err := l.ask(ctx, ask{Do: toConnect, Ends: known}, nil); err != nil {
 		l.close()
 		return nil, err
 	}
@@ -160,6 +164,9 @@ func (l *Loader) ask(ctx context.Context, a ask, s *run.Step) (answer, error) {
 			if got.Progress != nil && s != nil {
 				s.Follow(*got.Progress)
 			}
+			if got.Suspect != nil && a.judge != nil {
+				a.judge(*got.Suspect)
+			}
 			if got.Failed != nil {
 				return got, got.Failed.err()
 			}
@@ -189,7 +196,7 @@ func (l *Loader) TOC(ctx context.Context, b *archive.Backup) (*archive.TOC, []by
 func (r *Restore) loadRows(ctx context.Context, s *run.Step) error {
 	switch {
 	case r.Loader != nil:
-		_, err := r.remotely(ctx, ask{Do: toLoad}, s)
+		_, err := r.remotely(ctx, r.Loader, ask{Do: toLoad}, s)
 		return err
 	case r.toc.Kind == archive.Custom:
 		return r.loadArchive(ctx, s)
@@ -202,7 +209,7 @@ func (r *Restore) searchRows(ctx context.Context, s *run.Step, allowed []string)
 	if r.Loader == nil {
 		return r.search(ctx, s, allowed)
 	}
-	got, err := r.remotely(ctx, ask{Do: toSearch, Allowed: allowed}, s)
+	got, err := r.remotely(ctx, r.Loader, ask{Do: toSearch, Allowed: allowed}, s)
 	if got.Found != nil {
 		found = *got.Found
 	}
@@ -214,13 +221,12 @@ func (r *Restore) countArchive(ctx context.Context) ([]TableResult, error) {
 	if r.Loader == nil {
 		return r.countInArchive(ctx)
 	}
-	got, err := r.remotely(ctx, ask{Do: toCount}, nil)
+	got, err := r.remotely(ctx, r.Loader, ask{Do: toCount}, nil)
 	return got.Skipped, err
 }
 
-// remotely asks the Loader, which has to know first what this restore is.
-func (r *Restore) remotely(ctx context.Context, a ask, s *run.Step) (answer, error) {
-	l := r.Loader
+// remotely asks l, which has to know first what this restore is.
+func (r *Restore) remotely(ctx context.Context, l *Loader, a ask, s *run.Step) (answer, error) {
 	if l.prepared != r {
 		_, toc, err := r.Contents()
 		if err != nil {
@@ -235,7 +241,10 @@ func (r *Restore) remotely(ctx context.Context, a ask, s *run.Step) (answer, err
 }
 
 func (r *Restore) job(toc []byte) *job {
-	j := &job{Database: r.Database, Dir: r.dir, Backup: r.Backup.ID, Kind: r.Backup.Kind, Files: r.Backup.Manifest.Files, TOC: toc, Key: r.Key.Secret()}
+	j := &job{Database: r.Database, Dir: r.dir, Backup: r.Backup.ID, Kind: r.Backup.Kind, Files: r.Backup.Manifest.Files, TOC: toc}
+	if r.Loader != nil {
+		j.Key = r.Key.Secret()
+	}
 	j.File, j.Rules = r.Rules.Text()
 	for _, t := range r.Plan.Tables {
 		j.Tables = append(j.Tables, t.Table)

@@ -31,6 +31,10 @@ type Restore struct {
 	Key      mask.Key
 	Loader   *Loader // on staging, where rows are not to pass through this machine; else nil
 
+	// Searcher brings the program on staging that reads there what Search searches, so that it need not come here, where
+	// this machine has loaded the rows. Nil, or an error, has this machine read it.
+	Searcher func() (*Loader, error)
+
 	Plan         *mask.Plan // after Rehearse: what happens to every table
 	MissingRoles []string   // after Finish: roles of the backup's grants that staging lacks
 

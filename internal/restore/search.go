@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -54,39 +56,15 @@ func (r *Restore) search(ctx context.Context, s *run.Step, allowed []string) (fo
 	}
 	scanner := canary.NewScanner(samplers, allowed...)
 	found.Canaries = scanner.Canaries()
-	tables, err := r.searched(ctx)
+	read, err := r.readBack(ctx, s, scanner, allowed)
+	found.Bytes = read.Bytes
+	if err == nil {
+		found.Compared, err = r.compareKept(read.Kept)
+	}
 	if err != nil {
 		return found, err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.searchSchema(ctx, scanner, s.Add) })
-	var taken, compared atomic.Int64
-	for range min(searches, len(tables)) {
-		g.Go(func() error {
-			conn, err := r.readAsDumped(ctx)
-			if err != nil {
-				return err
-			}
-			defer conn.Close(context.WithoutCancel(ctx))
-			for i := taken.Add(1); i <= int64(len(tables)); i = taken.Add(1) {
-				same, err := r.searchTable(ctx, conn, scanner, tables[i-1], s.Add)
-				if err != nil {
-					return err
-				}
-				if same {
-					compared.Add(1)
-				}
-			}
-			return nil
-		})
-	}
-	err = g.Wait()
-	found.Compared = int(compared.Load())
-	found.Bytes = s.Bytes()
-	if err != nil {
-		return found, err
-	}
-	if found.Findings = scanner.Findings(); len(found.Findings) > 0 {
+	if found.Findings = read.Findings; len(found.Findings) > 0 {
 		var lines []string
 		for _, f := range found.Findings {
 			lines = append(lines, f.String())
@@ -95,6 +73,104 @@ func (r *Restore) search(ctx context.Context, s *run.Step, allowed []string) (fo
 			"staging would hold values of production:\n  %s", strings.Join(lines, "\n  "))
 	}
 	return found, nil
+}
+
+// reading is what reading all of the new database brought to light.
+type reading struct {
+	Bytes    int64                         `json:"bytes"`
+	Kept     map[string]canary.Fingerprint `json:"kept"` // of the columns that are kept, of tables with masked ones
+	Findings []canary.Finding              `json:"findings,omitempty"`
+}
+
+// readBack reads all of the new database and searches it by scanner: on staging by the Searcher, so that no more than what
+// may be a canary comes here, or, where that is not possible, on this machine.
+func (r *Restore) readBack(ctx context.Context, s *run.Step, scanner *canary.Scanner, allowed []string) (reading, error) {
+	if r.Searcher == nil {
+		return r.read(ctx, s, scanner)
+	}
+	read, err := r.readThere(ctx, s, scanner, allowed)
+	switch {
+	case ctx.Err() != nil:
+		return read, context.Cause(ctx)
+	case err == nil || run.CodeOf(err) == run.Unclean:
+		return read, err
+	}
+	r.Target.Warn("all rows of %s come to this machine to be searched, because staging does not search them: %v; next: %s", r.Database, err, run.HintOf(err))
+	return r.read(ctx, s, canary.NewScanner(r.samples.all(), allowed...))
+}
+
+// readThere is readBack by the Searcher.
+func (r *Restore) readThere(ctx context.Context, s *run.Step, scanner *canary.Scanner, allowed []string) (read reading, err error) {
+	l, err := r.Searcher()
+	if err != nil {
+		return read, err
+	}
+	got, err := r.remotely(ctx, l, ask{Do: toSift, Sieve: new(scanner.Sieve()), Allowed: allowed, judge: scanner.Judge}, s)
+	if got.Read != nil {
+		read = *got.Read
+		read.Findings = append(read.Findings, scanner.Findings()...)
+		slices.SortFunc(read.Findings, canary.Finding.Compare)
+	}
+	return read, err
+}
+
+// read is readBack by this process.
+func (r *Restore) read(ctx context.Context, s *run.Step, scanner *canary.Scanner) (read reading, err error) {
+	tables, err := r.searched(ctx)
+	if err != nil {
+		return read, err
+	}
+	var bytes atomic.Int64
+	progress := func(n int64) {
+		bytes.Add(n)
+		s.Add(n)
+	}
+	read.Kept = map[string]canary.Fingerprint{}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.searchSchema(ctx, scanner, progress) })
+	var taken atomic.Int64
+	for range min(searches, len(tables)) {
+		g.Go(func() error {
+			conn, err := r.readAsDumped(ctx)
+			if err != nil {
+				return err
+			}
+			defer conn.Close(context.WithoutCancel(ctx))
+			for i := taken.Add(1); i <= int64(len(tables)); i = taken.Add(1) {
+				t := tables[i-1]
+				kept, err := r.searchTable(ctx, conn, scanner, t, progress)
+				if err != nil {
+					return err
+				}
+				if len(t.Masked) > 0 {
+					mu.Lock()
+					read.Kept[t.Qualified()] = kept
+					mu.Unlock()
+				}
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	read.Bytes, read.Findings = bytes.Load(), scanner.Findings()
+	return read, err
+}
+
+// compareKept holds the columns that are kept against what streamed in, and returns in how many tables.
+func (r *Restore) compareKept(kept map[string]canary.Fingerprint) (tables int, err error) {
+	for _, name := range slices.Sorted(maps.Keys(kept)) {
+		sampler := r.samples.tables[name]
+		if sampler == nil {
+			continue
+		}
+		if kept[name] != sampler.Fingerprint() {
+			return tables, run.Fail(run.Unclean, "does an expression under sql or a trigger of the application change another column?",
+				"%s: columns that columns.yaml keeps are not what the backup holds", name)
+		}
+		tables++
+	}
+	return tables, nil
 }
 
 // searches is how many tables are searched at once.
@@ -134,16 +210,15 @@ func (r *Restore) searched(ctx context.Context) ([]mask.Table, error) {
 	return tables, err
 }
 
-// searchTable searches the rows of one table or materialized view; same says that the columns that are kept are as they
-// streamed in.
-func (r *Restore) searchTable(ctx context.Context, conn *pgx.Conn, scanner *canary.Scanner, t mask.Table, progress func(int64)) (same bool, err error) {
+// searchTable searches the rows of one table or materialized view, and returns the fingerprint of the columns that are kept.
+func (r *Restore) searchTable(ctx context.Context, conn *pgx.Conn, scanner *canary.Scanner, t mask.Table, progress func(int64)) (kept canary.Fingerprint, err error) {
 	var names []string
 	for _, c := range t.Columns {
 		names = append(names, c.Name)
 	}
 	columns, err := watched(t, names)
 	if err != nil || len(names) == 0 {
-		return false, err
+		return kept, err
 	}
 	stream := scanner.Table(t.Qualified(), columns)
 	prover := t.Prover(names)
@@ -151,25 +226,17 @@ func (r *Restore) searchTable(ctx context.Context, conn *pgx.Conn, scanner *cana
 		stream.Also(prover.Field)
 	}
 	if err := postgres.CopyOut(ctx, conn, t.Table, &metered{stream, progress}); err != nil {
-		return false, fmt.Errorf("reading %s of %s: %w", t.Qualified(), r.Database, err)
+		return kept, fmt.Errorf("reading %s of %s: %w", t.Qualified(), r.Database, err)
 	}
 	if err := stream.Close(); err != nil {
-		return false, err
+		return kept, err
 	}
 	for _, c := range t.Masked {
 		if n, _ := prover.Violations(c.Name); n > 0 {
-			return false, violated(t, c, n)
+			return kept, violated(t, c, n)
 		}
 	}
-	sampler := r.samples.tables[t.Qualified()]
-	if sampler == nil {
-		return false, nil
-	}
-	if stream.Fingerprint() != sampler.Fingerprint() {
-		return false, run.Fail(run.Unclean, "does an expression under sql or a trigger of the application change another column?",
-			"%s: columns that columns.yaml keeps are not what the backup holds", t.Qualified())
-	}
-	return true, nil
+	return stream.Fingerprint(), nil
 }
 
 // readAsDumped opens a session that writes values as the dump did.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rehearsal/internal/archive"
+	"rehearsal/internal/canary"
 	"rehearsal/internal/host"
 	"rehearsal/internal/postgres"
 	"rehearsal/internal/run"
@@ -135,10 +136,10 @@ func (s *server) do(ctx context.Context, a ask, step *run.Step, last *answer) (e
 		_, last.TOC, err = s.archive.TOC(ctx, a.Job.backup())
 		return err
 	case s.restore == nil:
-	case a.Do == toCount:
+	case a.Do == toCount && s.archive != nil:
 		last.Skipped, err = s.restore.CountSkipped(ctx)
 		return err
-	case a.Do == toLoad:
+	case a.Do == toLoad && s.archive != nil:
 		err = s.restore.loadRows(ctx, step)
 		s.loaded = err == nil
 		return err
@@ -147,11 +148,24 @@ func (s *server) do(ctx context.Context, a ask, step *run.Step, last *answer) (e
 		found, err = s.restore.search(ctx, step, a.Allowed)
 		last.Found = &found
 		return err
+	case a.Do == toSift && a.Sieve != nil:
+		return s.sift(ctx, a, step, last)
 	}
 	return fmt.Errorf("the loader was asked to %s out of turn", a.Do)
 }
 
-// connect makes this machine staging, and logs in to the backup host.
+// sift reads the new database for a runner that knows the canaries.
+func (s *server) sift(ctx context.Context, a ask, step *run.Step, last *answer) error {
+	scanner, err := a.Sieve.Scanner(func(x canary.Suspect) { _ = s.to.write(answer{Suspect: &x}) }, a.Allowed...)
+	if err != nil {
+		return err
+	}
+	read, err := s.restore.read(ctx, step, scanner)
+	last.Read = &read
+	return err
+}
+
+// connect makes this machine staging, and logs in to the backup host where there is something to fetch.
 func (s *server) connect(ctx context.Context, e *ends) error {
 	if e.Version != Version {
 		return run.Fail(run.Usage, "build the loader beside this program anew: see README.md", "the loader is of version %d, this program of %d", Version, e.Version)
@@ -167,7 +181,10 @@ func (s *server) connect(ctx context.Context, e *ends) error {
 			return err
 		}
 	}
-	backup, err := host.DialAccess(ctx, db.Backups.Host, e.Access)
+	if e.Access == nil {
+		return nil
+	}
+	backup, err := host.DialAccess(ctx, db.Backups.Host, *e.Access)
 	if err != nil {
 		return fmt.Errorf("from %s: %w", db.Staging.Host.Name, err)
 	}

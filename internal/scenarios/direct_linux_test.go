@@ -174,11 +174,17 @@ type gate struct {
 // gate puts one before the backup host of the specimen's inventory.
 func (s *specimen) gate(t *testing.T, refuses func() bool) *gate {
 	t.Helper()
+	return s.gateBefore(t, shared.FarPort, refuses)
+}
+
+// gateBefore puts one before the host at a port.
+func (s *specimen) gateBefore(t *testing.T, port int, refuses func() bool) *gate {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{target: fmt.Sprintf("127.0.0.1:%d", shared.FarPort), refuses: refuses, bytes: map[bool]int64{}, ended: make(chan struct{})}
+	g := &gate{target: fmt.Sprintf("127.0.0.1:%d", port), refuses: refuses, bytes: map[bool]int64{}, ended: make(chan struct{})}
 	t.Cleanup(func() { close(g.ended); listener.Close() })
 	s.inventory(t, g.target, listener.Addr().String())
 	go func() {
@@ -283,7 +289,7 @@ func TestCtrlCInEachStepOfADirectResetLeavesEverythingAsItWas(t *testing.T) {
 func (s *specimen) stalled(t *testing.T) (c *exec.Cmd, output *lockedText) {
 	t.Helper()
 	transfer(t, s.dir, "direct")
-	s.slowLoad(t)
+	s.slowLoad(t, 60)
 	output = &lockedText{}
 	c = mage(s.dir, "staging:reset")
 	c.Stdout, c.Stderr = output, output
@@ -299,11 +305,11 @@ func (s *specimen) stalled(t *testing.T) (c *exec.Cmd, output *lockedText) {
 	return c, output
 }
 
-// slowLoad makes the load of one table take as long as a test may need it.
-func (s *specimen) slowLoad(t *testing.T) {
+// slowLoad makes the load of one table take as long as a test may need it: so many seconds for each of its rows.
+func (s *specimen) slowLoad(t *testing.T, seconds float64) {
 	t.Helper()
 	path(filepath.Join(s.dir, "sql", "shop", "columns.yaml")).substitute(t, "public.products:\n  keep:  [sku, name, price]",
-		"public.products:\n  keep:  [sku, price]\n  sql: {name: \"(SELECT 'slow' FROM pg_sleep(60))\"}")
+		fmt.Sprintf("public.products:\n  keep:  [sku, price]\n  sql: {name: \"(SELECT 'slow' FROM pg_sleep(%g))\"}", seconds))
 }
 
 type lockedText struct {

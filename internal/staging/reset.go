@@ -46,6 +46,7 @@ func Reset(ctx context.Context, t *run.Target, db *inventory.Database, accounts 
 	if err := s.ready(ctx, o); err != nil {
 		return err
 	}
+	s.BringSearcher(ctx)
 	r := s.Restore(postgres.Incoming(db.Staging.Name))
 	if err := s.reset(ctx, r); err != nil {
 		if !s.swapped {

@@ -1,6 +1,6 @@
 // Command loader is what Rehearsal puts on staging's host where the rows of a backup are not to pass through the machine
 // that runs mage: it pulls them from the backup host, masks and loads them, and searches what came of them, as the runner
-// asks over stdin, and answers on stdout.
+// asks over stdin, and answers on stdout. Where they do pass there, it reads what came of them, so that this need not.
 //
 // It promises what a restore promises: raw data lands nowhere on staging. It logs in to the backup host by an agent that
 // is lent to it, and knows no key; it writes no file but those of psql's pipes; and it ends, with all that it has started,
