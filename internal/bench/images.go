@@ -116,7 +116,7 @@ func measureImages(ctx context.Context, t *run.Target, o Options) (*part, error)
 	if err != nil {
 		return nil, err
 	}
-	p.machine = look(programs(ctx)...)
+	p.machine = look(programs(ctx, "ssh -V", "rsync --version", "rclone version", "hashdeep -V")...)
 	for _, peer := range peers {
 		if peer.missing() {
 			t.Warn("%s is not measured: %s is not installed", peer.name, peer.tool)

@@ -29,7 +29,7 @@ type sample struct {
 
 	// Who used the processors. On a shared machine these compare better than seconds do.
 	server time.Duration // PostgreSQL on staging
-	hosts  time.Duration // sshd and what it starts on staging and backup: psql, gzip, cat; the line between
+	hosts  time.Duration // sshd and what it starts on staging and backup: psql, zstd, the loader; the line between
 	client time.Duration // the process that we started
 	others time.Duration // everybody else on this machine
 	shared float64       // others, as a part of what all processors could do meanwhile

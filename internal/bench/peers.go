@@ -103,9 +103,10 @@ func (s *site) ours(ctx context.Context, p peer, sides [2]string, far bool) (sam
 	return sample{seconds: seconds, client: u.cpu, rss: u.rss, found: found.String()}, nil
 }
 
-// programs are the peers' versions, "missing" where one is not installed.
-func programs(ctx context.Context) (all []program) {
-	for _, tool := range [][]string{{"ssh", "-V"}, {"rsync", "--version"}, {"rclone", "version"}, {"hashdeep", "-V"}} {
+// programs are the versions that commands print, "missing" where a program is not installed.
+func programs(ctx context.Context, commands ...string) (all []program) {
+	for _, command := range commands {
+		tool := strings.Fields(command)
 		out, err := exec.CommandContext(ctx, tool[0], tool[1:]...).CombinedOutput()
 		version, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(string(out)), tool[0]+" "), "\n")
 		if err != nil {

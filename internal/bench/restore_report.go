@@ -35,7 +35,7 @@ func restored(p *part, o Options) {
 		seconds = append(seconds, named{f, s})
 		times.rows = append(times.rows, append([]string{f}, s.cells()...))
 	}
-	used := block{title: "What it costs (medians)", header: []string{"contender", "database", "WAL", "over the line", "runner's memory", "CPU s", "PostgreSQL", "sshd, sftp, psql, gzip, the loader, the line", "client", "all others here"}}
+	used := block{title: "What it costs (medians)", header: []string{"contender", "database", "WAL", "over the line", "runner's memory", "CPU s", "PostgreSQL", "sshd, sftp, psql, zstd, the loader, the line", "client", "all others here"}}
 	for _, c := range costs {
 		used.rows = append(used.rows, c.cells())
 	}
@@ -156,7 +156,7 @@ func lookAtDatabase(ctx context.Context, c *lab.Cluster) (machine, error) {
 	}
 	settings, err := c.SQL(ctx, "postgres", `select string_agg(name || '=' || current_setting(name), ', ' order by name) from pg_settings
 		where name in ('fsync', 'full_page_writes', 'maintenance_work_mem', 'max_wal_size', 'shared_buffers', 'synchronous_commit', 'wal_level');`)
-	return look(program{"PostgreSQL", version + " with " + settings}, programs(ctx)[0]), err
+	return look(append([]program{{"PostgreSQL", version + " with " + settings}}, programs(ctx, "ssh -V", "zstd -V")...)...), err
 }
 
 const howToReadRestore = `Seconds are wall clock on a machine that does everything at once, so more cores help whoever works in parallel. "CPU s" is what
@@ -169,8 +169,8 @@ What is not reached is not for want of waiting: both processors are busy through
 contender; beside it a reset unpacks, samples and masks the rows, sends them on to psql, and reads everything back to search
 it, which the column "client" and that of sshd and psql show. On a machine with more processors, or with staging on another one
 than the runner, that work is done beside PostgreSQL's; here it is done in its place. Through the runner the rows of masked
-tables and all that is searched are encrypted once more, by sshd and by us: so what can be masked in flight never gets to
-staging's host as it was. transfer: direct saves that.
+tables are encrypted once more, by sshd and by us: so what can be masked in flight never gets to staging's host as it was.
+transfer: direct saves that.
 
 Tried, and not kept: to search a table as soon as an index or a key leaves a processor idle (reading one table keeps two of them
 busy), and to build the indexes of a table while others load (pg_restore -j2 itself takes 0.96 to 1.16 times as long when it does

@@ -124,6 +124,11 @@ func (l *Loader) ended(err error) error {
 		"the loader on %s ended early, with exit status %d", l.staging.Name(), status)
 }
 
+// saysNothing is the error of an answer without what was asked for: a check that was not made is none that was passed.
+func (l *Loader) saysNothing() error {
+	return run.Fail(run.Unexpected, "", "the loader on %s says that it has searched, and not what it found", l.staging.Name())
+}
+
 // live tells the program that we are there, until it has ended.
 func (l *Loader) live() {
 	tick := time.NewTicker(signOfLife)
@@ -212,6 +217,8 @@ func (r *Restore) searchRows(ctx context.Context, s *run.Step, allowed []string)
 	got, err := r.remotely(ctx, r.Loader, ask{Do: toSearch, Allowed: allowed}, s)
 	if got.Found != nil {
 		found = *got.Found
+	} else if err == nil {
+		err = r.Loader.saysNothing()
 	}
 	return found, err
 }

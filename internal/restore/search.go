@@ -106,12 +106,16 @@ func (r *Restore) readThere(ctx context.Context, s *run.Step, scanner *canary.Sc
 		return read, err
 	}
 	got, err := r.remotely(ctx, l, ask{Do: toSift, Sieve: new(scanner.Sieve()), Allowed: allowed, judge: scanner.Judge}, s)
-	if got.Read != nil {
-		read = *got.Read
-		read.Findings = append(read.Findings, scanner.Findings()...)
-		slices.SortFunc(read.Findings, canary.Finding.Compare)
+	if err != nil {
+		return read, err
 	}
-	return read, err
+	if got.Read == nil {
+		return read, l.saysNothing()
+	}
+	read = *got.Read
+	read.Findings = append(read.Findings, scanner.Findings()...)
+	slices.SortFunc(read.Findings, canary.Finding.Compare)
+	return read, nil
 }
 
 // read is readBack by this process.
@@ -159,12 +163,11 @@ func (r *Restore) read(ctx context.Context, s *run.Step, scanner *canary.Scanner
 
 // compareKept holds the columns that are kept against what streamed in, and returns in how many tables.
 func (r *Restore) compareKept(kept map[string]canary.Fingerprint) (tables int, err error) {
-	for _, name := range slices.Sorted(maps.Keys(kept)) {
-		sampler := r.samples.tables[name]
-		if sampler == nil {
-			continue
-		}
-		if kept[name] != sampler.Fingerprint() {
+	for _, name := range slices.Sorted(maps.Keys(r.samples.tables)) {
+		switch read, ok := kept[name]; {
+		case !ok:
+			return tables, run.Fail(run.Unclean, "", "%s was not read back, so nothing says what is in it", name)
+		case read != r.samples.tables[name].Fingerprint():
 			return tables, run.Fail(run.Unclean, "does an expression under sql or a trigger of the application change another column?",
 				"%s: columns that columns.yaml keeps are not what the backup holds", name)
 		}
