@@ -2,9 +2,9 @@ package canary
 
 import "fmt"
 
-// A Sieve lets a search run on a machine where the canaries may not be. It holds no value: of a word of each, and of
-// nothing else, some bits of a hash. Of all other words one in 30,000 or fewer passes too; so who comes by a Sieve cannot
-// tell which of the words that he may guess are among the canaries. What passes is judged where they are.
+// A Sieve lets a search run on a machine where the canaries may not be. It holds no value: of one word of each, and of
+// nothing else, some bits of a hash, which at most one other word in 30,000 shares. Who comes by a Sieve reads nothing from
+// it; he could check whether a word that he guesses is in some masked column. What passes is judged where the canaries are.
 type Sieve struct {
 	Filters [3][]uint64 `json:"filters"`
 	Shift   int         `json:"shift"`
